@@ -1,0 +1,99 @@
+//! What can go wrong, as one opaque [`Error`] with a non-exhaustive [`ErrorKind`].
+//!
+//! A miss is never an error. Nothing in larder panics on input: whatever a caller can get wrong comes back as one of
+//! these, with a message that says what was refused, the value it had, and what would be accepted.
+
+use std::borrow::Cow;
+use std::fmt;
+
+/// A `Result` with larder's [`Error`].
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// The error of every fallible operation. One pointer wide.
+///
+/// # Examples
+/// ```
+/// use larder::{Cache, ErrorKind};
+/// let error = Cache::new(0).unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::InvalidConfig);
+/// assert!(error.to_string().contains("max_memory"));
+/// ```
+pub struct Error(Box<Inner>);
+
+struct Inner {
+    kind: ErrorKind,
+    message: Cow<'static, str>,
+    source: Option<std::io::Error>,
+}
+
+/// What class of failure an [`Error`] is. New kinds may be added.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// A setting is out of range, or two settings contradict each other.
+    InvalidConfig,
+    /// The key is longer than [`MAX_KEY_LEN`](crate::MAX_KEY_LEN) bytes.
+    KeyTooLong,
+    /// The item is larger than `max_item_size`, or than the memory that items may use at all.
+    ItemTooLarge,
+    /// There is no room and the policy may not, or cannot, make any. Nothing stored was lost.
+    OutOfMemory,
+    /// This thread holds so many guards that another one would need a copy, and memory for the copy is not to be had.
+    TooManyGuards,
+    /// The stored value is not a number in the form the operation works on.
+    NotANumber,
+    /// The result of the arithmetic does not fit the number's range.
+    NumberOverflow,
+    /// The operating system refused memory (commit, lock or reservation of address space).
+    Os,
+    /// A namespace number, class or cursor that does not exist.
+    NotFound,
+    /// The same key was named twice where keys must differ.
+    DuplicateKey,
+}
+
+impl Error {
+    pub(crate) fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
+        Error(Box::new(Inner { kind, message: message.into(), source: None }))
+    }
+
+    pub(crate) fn os(message: impl Into<Cow<'static, str>>, source: std::io::Error) -> Self {
+        Error(Box::new(Inner { kind: ErrorKind::Os, message: message.into(), source: Some(source) }))
+    }
+
+    /// The class of this failure.
+    ///
+    /// # Examples
+    /// ```
+    /// # use larder::{Cache, ErrorKind};
+    /// let cache = Cache::new(1 << 20)?;
+    /// let key = vec![0; 70_000];
+    /// assert_eq!(cache.set(&key, b"v").unwrap_err().kind(), ErrorKind::KeyTooLong);
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.message)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Error")
+            .field("kind", &self.0.kind)
+            .field("message", &self.0.message)
+            .field("source", &self.0.source)
+            .finish()
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source.as_ref().map(|e| e as _)
+    }
+}
