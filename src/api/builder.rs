@@ -1,0 +1,437 @@
+//! Settings of a cache, and how it is built from them.
+
+use std::time::Duration;
+
+use super::cache::Cache;
+use crate::clock::{Clock, SystemClock};
+use crate::engine::{Config, Engine};
+use crate::error::{Error, ErrorKind, Result};
+use crate::policy::{EvictionPolicy, Objective};
+use crate::shard::{Automove, Settings};
+
+/// Who does maintenance: sweeping what has ended, giving memory back.
+///
+/// # Examples
+/// ```
+/// use larder::{Cache, Maintenance};
+/// use std::time::Duration;
+/// let cache = Cache::builder().max_memory(1 << 20).maintenance(Maintenance::Manual).build()?;
+/// cache.run_maintenance(Duration::from_millis(1));
+/// # Ok::<(), larder::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
+#[non_exhaustive]
+pub enum Maintenance {
+    /// One small thread of the cache's own, which ends with it.
+    #[default]
+    Thread,
+    /// The program, by [`Cache::run_maintenance`]. Without it nothing wrong is ever returned; memory of what has ended is
+    /// then only reused when room is needed.
+    Manual,
+}
+
+/// Builds a [`Cache`]. Every setting has a default but the limit, which is 64 MiB if not set.
+///
+/// # Examples
+/// ```
+/// use larder::{Cache, EvictionPolicy};
+/// use std::time::Duration;
+/// let cache = Cache::builder()
+///     .max_memory(16 << 20)
+///     .policy(EvictionPolicy::AllkeysLru)
+///     .time_to_live(Duration::from_secs(3600))
+///     .build()?;
+/// cache.set(b"key", b"value")?;
+/// # Ok::<(), larder::Error>(())
+/// ```
+#[derive(Debug)]
+#[must_use = "a builder does nothing until `build` is called"]
+pub struct CacheBuilder {
+    config: Config,
+    ttl: Option<Duration>,
+    idle: Option<Duration>,
+    maintenance: Maintenance,
+    expiry_cpu_share: f64,
+    expiry_lag: Duration,
+    name: String,
+}
+
+impl Default for CacheBuilder {
+    fn default() -> Self {
+        CacheBuilder {
+            config: Config {
+                max_memory: 64 << 20,
+                reserved_memory: 0,
+                policy: EvictionPolicy::Default,
+                objective: Objective::Hits,
+                settings: Settings {
+                    max_item_size: 1 << 20,
+                    ttl_ms: 0,
+                    idle_ms: 0,
+                    tokens: false,
+                    seed: random_seed(),
+                    expiry_lag_ms: 1000,
+                },
+                chunk_size: 32,
+                growth_factor: 1.06,
+                page_size: None,
+                shards: None,
+                address_space: None,
+                huge_pages: false,
+                lock_memory: false,
+                automove: Automove::default(),
+                clock: Box::new(SystemClock::new()),
+            },
+            ttl: None,
+            idle: None,
+            maintenance: Maintenance::default(),
+            expiry_cpu_share: 0.05,
+            expiry_lag: Duration::from_secs(1),
+            name: "larder".to_owned(),
+        }
+    }
+}
+
+/// A number that nobody can guess, from the standard library's hash keys.
+fn random_seed() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(0x6c61_7264_6572_u64)
+}
+
+/// Whole milliseconds of a duration, at least 1 for what is not zero.
+pub(super) fn millis(duration: Duration) -> u64 {
+    let ms = u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
+    ms.min(u64::MAX / 4)
+}
+
+impl CacheBuilder {
+    /// All memory the cache may use, in bytes: items, index, tables, ghosts. At least 64 KiB, at most 4 TiB. Default 64 MiB.
+    ///
+    /// # Examples
+    /// ```
+    /// let cache = larder::Cache::builder().max_memory(8 << 20).build()?;
+    /// assert_eq!(cache.memory().limit, 8 << 20);
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    pub fn max_memory(mut self, bytes: u64) -> Self {
+        self.config.max_memory = bytes;
+        self
+    }
+
+    /// Bytes of the limit that items may not use. Default 0.
+    ///
+    /// # Examples
+    /// ```
+    /// let cache = larder::Cache::builder().max_memory(8 << 20).reserved_memory(2 << 20).build()?;
+    /// assert_eq!(cache.memory().reserved, 2 << 20);
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    pub fn reserved_memory(mut self, bytes: u64) -> Self {
+        self.config.reserved_memory = bytes;
+        self
+    }
+
+    /// Which items leave when there is no room. Default: [`EvictionPolicy::Default`].
+    ///
+    /// # Examples
+    /// ```
+    /// use larder::{Cache, EvictionPolicy};
+    /// let cache = Cache::builder().policy(EvictionPolicy::Sieve).build()?;
+    /// assert_eq!(cache.policy(), EvictionPolicy::Sieve);
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    pub fn policy(mut self, policy: EvictionPolicy) -> Self {
+        self.config.policy = policy;
+        self
+    }
+
+    /// Whether the default policy aims at most hits or at most bytes hit. Default: hits.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder::{Cache, Objective};
+    /// let cache = Cache::builder().objective(Objective::Bytes).build()?;
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    pub fn objective(mut self, objective: Objective) -> Self {
+        self.config.objective = objective;
+        self
+    }
+
+    /// How long values live that are stored without saying so. Default: for ever.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    /// let cache = larder::Cache::builder().time_to_live(Duration::from_secs(60)).build()?;
+    /// cache.set(b"k", b"v")?;
+    /// assert!(cache.metadata(b"k").unwrap().ttl_left.is_some());
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    pub fn time_to_live(mut self, ttl: Duration) -> Self {
+        self.ttl = Some(ttl);
+        self
+    }
+
+    /// How long values live without being read, if they are stored without saying so. Default: for ever. Costs 16 bytes an
+    /// item.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    /// let cache = larder::Cache::builder().time_to_idle(Duration::from_secs(60)).build()?;
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    pub fn time_to_idle(mut self, idle: Duration) -> Self {
+        self.idle = Some(idle);
+        self
+    }
+
+    /// The longest value, in bytes: at most 512 MiB. Default 1 MiB.
+    ///
+    /// # Examples
+    /// ```
+    /// let cache = larder::Cache::builder().max_item_size(100).build()?;
+    /// assert!(cache.set(b"k", &[0; 101]).is_err());
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    pub fn max_item_size(mut self, bytes: usize) -> Self {
+        self.config.settings.max_item_size = bytes;
+        self
+    }
+
+    /// The smallest slab chunk, in bytes, header included: at least 16. Default 32.
+    ///
+    /// # Examples
+    /// ```
+    /// let cache = larder::Cache::builder().chunk_size(48).build()?;
+    /// assert_eq!(cache.classes()[0].chunk_size, 48);
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    pub fn chunk_size(mut self, bytes: usize) -> Self {
+        self.config.chunk_size = bytes;
+        self
+    }
+
+    /// The ratio of neighbouring chunk sizes: above 1. Default 1.06: items waste some 3 % of their chunks on average.
+    ///
+    /// # Examples
+    /// ```
+    /// let coarse = larder::Cache::builder().chunk_size_growth_factor(1.25).build()?;
+    /// let fine = larder::Cache::new(64 << 20)?;
+    /// assert!(coarse.classes().len() < fine.classes().len());
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    pub fn chunk_size_growth_factor(mut self, factor: f64) -> Self {
+        self.config.growth_factor = factor;
+        self
+    }
+
+    /// The size of a slab page, in bytes: a power of two from 1 KiB to 4 MiB. Default: from the limit, 4 to 64 KiB. Items
+    /// above a quarter of a page get memory of their own.
+    ///
+    /// # Examples
+    /// ```
+    /// let cache = larder::Cache::builder().max_memory(1 << 20).page_size(1024).build()?;
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    pub fn page_size(mut self, bytes: usize) -> Self {
+        self.config.page_size = Some(bytes);
+        self
+    }
+
+    /// Into how many parts, each with a lock of its own for writers, the cache is divided: a power of two up to 1,024.
+    /// Default: from limit and cores.
+    ///
+    /// # Examples
+    /// ```
+    /// let cache = larder::Cache::builder().shards(2).build()?;
+    /// assert_eq!(cache.shards().len(), 2);
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    pub fn shards(mut self, shards: usize) -> Self {
+        self.config.shards = Some(shards);
+        self
+    }
+
+    /// Address space to reserve, in bytes: how far the limit can be raised later. Default: sixteen times the limit, at
+    /// least 1 GiB. It costs no memory.
+    ///
+    /// # Examples
+    /// ```
+    /// let cache = larder::Cache::builder().max_memory(1 << 20).address_space(4 << 20).build()?;
+    /// cache.set_max_memory(3 << 20)?;
+    /// assert!(cache.set_max_memory(30 << 20).is_err());
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    pub fn address_space(mut self, bytes: usize) -> Self {
+        self.config.address_space = Some(bytes);
+        self
+    }
+
+    /// Asks the system for huge pages behind the slab. Default: no. Faster on large caches; memory is then committed in
+    /// steps of the system's huge page size, so the process may use up to one more of those than the ledger says.
+    ///
+    /// # Examples
+    /// ```
+    /// let cache = larder::Cache::builder().huge_pages(true).build()?;
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    pub fn huge_pages(mut self, yes: bool) -> Self {
+        self.config.huge_pages = yes;
+        self
+    }
+
+    /// Locks slab pages in memory, so that they are never swapped out. Default: no. Where the system refuses
+    /// (`RLIMIT_MEMLOCK`), writes that need a page fail with [`ErrorKind::Os`] when nothing can be evicted instead.
+    ///
+    /// # Examples
+    /// ```
+    /// let cache = larder::Cache::builder().lock_memory(true).build()?;
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    pub fn lock_memory(mut self, yes: bool) -> Self {
+        self.config.lock_memory = yes;
+        self
+    }
+
+    /// When slab pages move between classes. Default: [`Automove::Always`].
+    ///
+    /// # Examples
+    /// ```
+    /// use larder::{Automove, Cache};
+    /// let cache = Cache::builder().automove(Automove::Slow).build()?;
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    pub fn automove(mut self, automove: Automove) -> Self {
+        self.config.automove = automove;
+        self
+    }
+
+    /// Gives every item a check-and-set token from the start, for 8 bytes each. Default: no; an item then gets its token
+    /// when one is first asked for.
+    ///
+    /// # Examples
+    /// ```
+    /// let cache = larder::Cache::builder().tokens(true).build()?;
+    /// cache.set(b"k", b"v")?;
+    /// assert!(cache.metadata(b"k").unwrap().token.is_some());
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    pub fn tokens(mut self, yes: bool) -> Self {
+        self.config.settings.tokens = yes;
+        self
+    }
+
+    /// Where the time comes from. Default: [`SystemClock`].
+    ///
+    /// # Examples
+    /// ```
+    /// use larder::{Cache, ManualClock};
+    /// let cache = Cache::builder().clock(ManualClock::new(0)).build()?;
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.config.clock = Box::new(clock);
+        self
+    }
+
+    /// The seed of hashing and of all random choices. Default: random. With a seed, a manual clock, manual maintenance and
+    /// one thread, the same operations always do the same.
+    ///
+    /// # Examples
+    /// ```
+    /// let cache = larder::Cache::builder().seed(42).build()?;
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.config.settings.seed = seed;
+        self
+    }
+
+    /// Who does maintenance. Default: a thread of the cache's own.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder::{Cache, Maintenance};
+    /// let cache = Cache::builder().maintenance(Maintenance::Manual).build()?;
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    pub fn maintenance(mut self, maintenance: Maintenance) -> Self {
+        self.maintenance = maintenance;
+        self
+    }
+
+    /// The share of one core that the maintenance thread may use, above 0 and up to 1. Default 0.05.
+    ///
+    /// # Examples
+    /// ```
+    /// let cache = larder::Cache::builder().expiry_cpu_share(0.25).build()?;
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    pub fn expiry_cpu_share(mut self, share: f64) -> Self {
+        self.expiry_cpu_share = share;
+        self
+    }
+
+    /// How long memory of an item that has ended may stay unreturned for the sake of batching, while the CPU share allows.
+    /// Default: a second.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    /// let cache = larder::Cache::builder().expiry_lag(Duration::from_millis(100)).build()?;
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    pub fn expiry_lag(mut self, lag: Duration) -> Self {
+        self.expiry_lag = lag;
+        self
+    }
+
+    /// A name, for threads and reports. Default "larder".
+    ///
+    /// # Examples
+    /// ```
+    /// let cache = larder::Cache::builder().name("sessions").build()?;
+    /// assert_eq!(cache.name(), "sessions");
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// Builds the cache.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidConfig`] for settings out of range or at odds with each other, [`ErrorKind::Os`] if the system
+    /// refuses address space or a thread.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder::{Cache, ErrorKind};
+    /// let error = Cache::builder().max_memory(10).build().unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::InvalidConfig);
+    /// ```
+    pub fn build(self) -> Result<Cache> {
+        let CacheBuilder { mut config, ttl, idle, maintenance, expiry_cpu_share, expiry_lag, name } = self;
+        if !(expiry_cpu_share > 0.0 && expiry_cpu_share <= 1.0) {
+            return Err(Error::new(
+                ErrorKind::InvalidConfig,
+                format!("expiry_cpu_share is {expiry_cpu_share}; it must be above 0 and at most 1"),
+            ));
+        }
+        for (what, duration) in [("time_to_live", ttl), ("time_to_idle", idle)] {
+            if duration.is_some_and(|d| d.is_zero()) {
+                return Err(Error::new(
+                    ErrorKind::InvalidConfig,
+                    format!("{what} is 0; leave it out, or give a duration"),
+                ));
+            }
+        }
+        config.settings.ttl_ms = ttl.map_or(0, millis);
+        config.settings.idle_ms = idle.map_or(0, millis);
+        config.settings.expiry_lag_ms = millis(expiry_lag);
+        Cache::start(Engine::new(config)?, maintenance, expiry_cpu_share, name)
+    }
+}

@@ -1,0 +1,493 @@
+//! The handle on a cache, its maintenance thread, and what concerns the cache as a whole.
+
+use std::sync::{Arc, Weak};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+
+use super::builder::{CacheBuilder, Maintenance, millis};
+use crate::engine::{Engine, Key};
+use crate::error::{Error, ErrorKind, Result};
+use crate::expiry::CpuShare;
+use crate::policy::{EvictionPolicy, Objective};
+use crate::shard::Automove;
+use crate::stats::{ClassStats, MemoryReport, ShardStats, Stats};
+
+/// A cache of byte strings in a fixed amount of memory.
+///
+/// This is a handle: cloning it is cheap, and all clones are the same cache. A handle works on one namespace
+/// ([`Cache::namespace`]); keys of different namespaces never meet, but share the memory.
+///
+/// Reads take no lock. Writes take the lock of one of the cache's shards for a moment.
+///
+/// # Examples
+/// ```
+/// use larder::Cache;
+/// let cache = Cache::new(64 << 20)?;
+/// cache.set(b"greeting", b"hello")?;
+/// if let Some(value) = cache.get(b"greeting")? {
+///     assert_eq!(&*value, b"hello");
+/// }
+/// # Ok::<(), larder::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Cache {
+    owner: Arc<Owner>,
+    namespace: u8,
+}
+
+/// What a call of [`Cache::run_maintenance`] did.
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+/// let cache = larder::Cache::new(1 << 20)?;
+/// let upkeep = cache.run_maintenance(Duration::from_millis(10));
+/// assert!(upkeep.done);
+/// # Ok::<(), larder::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Upkeep {
+    /// CPU time that it took.
+    pub used: Duration,
+    /// Whether nothing is left to do for now.
+    pub done: bool,
+}
+
+/// The engine and the thread that looks after it.
+#[derive(Debug)]
+struct Owner {
+    engine: Arc<Engine>,
+    name: String,
+    thread: Option<Upkeeper>,
+}
+
+#[derive(Debug)]
+struct Upkeeper {
+    stop: Arc<(Mutex<bool>, Condvar)>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// How long the maintenance thread sleeps between looks.
+const TICK: Duration = Duration::from_millis(100);
+
+impl Upkeeper {
+    fn start(engine: &Arc<Engine>, share: f64, name: &str) -> Result<Upkeeper> {
+        let stop = Arc::new((Mutex::new(false), Condvar::new()));
+        let (theirs, engine) = (Arc::clone(&stop), Arc::downgrade(engine));
+        let thread = std::thread::Builder::new()
+            .name(format!("{name}-upkeep"))
+            .stack_size(256 << 10)
+            .spawn(move || Self::run(&theirs, &engine, CpuShare::new(share)))
+            .map_err(|e| {
+                Error::os("cannot start the maintenance thread; build with Maintenance::Manual to do without", e)
+            })?;
+        Ok(Upkeeper { stop, thread: Some(thread) })
+    }
+
+    fn run(stop: &(Mutex<bool>, Condvar), engine: &Weak<Engine>, mut share: CpuShare) {
+        let mut last = Instant::now();
+        let mut stopped = stop.0.lock();
+        while !*stopped {
+            stop.1.wait_for(&mut stopped, TICK);
+            share.earn(last.elapsed());
+            last = Instant::now();
+            let Some(engine) = engine.upgrade() else { return };
+            if !*stopped && engine.needs_upkeep() {
+                let (used, _) = parking_lot::MutexGuard::unlocked(&mut stopped, || engine.maintain(share.credit()));
+                share.spend(used);
+            }
+        }
+    }
+}
+
+impl Drop for Upkeeper {
+    fn drop(&mut self) {
+        *self.stop.0.lock() = true;
+        self.stop.1.notify_all();
+        if let Some(thread) = self.thread.take() {
+            // It ends by itself; if it had panicked there would be nothing to be done about it here.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Cache {
+    /// A cache that uses at most `max_memory` bytes, with defaults for everything else.
+    ///
+    /// # Errors
+    /// As [`CacheBuilder::build`].
+    ///
+    /// # Examples
+    /// ```
+    /// let cache = larder::Cache::new(1 << 20)?;
+    /// assert!(cache.is_empty());
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    pub fn new(max_memory: u64) -> Result<Cache> {
+        Cache::builder().max_memory(max_memory).build()
+    }
+
+    /// Settings to build a cache from.
+    ///
+    /// # Examples
+    /// ```
+    /// let cache = larder::Cache::builder().max_memory(1 << 20).build()?;
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    pub fn builder() -> CacheBuilder {
+        CacheBuilder::default()
+    }
+
+    pub(super) fn start(engine: Engine, maintenance: Maintenance, share: f64, name: String) -> Result<Cache> {
+        let engine = Arc::new(engine);
+        let thread = match maintenance {
+            Maintenance::Thread => Some(Upkeeper::start(&engine, share, &name)?),
+            Maintenance::Manual => None,
+        };
+        Ok(Cache { owner: Arc::new(Owner { engine, name, thread }), namespace: 0 })
+    }
+
+    #[inline(always)]
+    pub(super) fn engine(&self) -> &Engine {
+        &self.owner.engine
+    }
+
+    #[inline(always)]
+    pub(super) fn key<'k>(&self, key: &'k [u8]) -> Key<'k> {
+        self.engine().key(self.namespace, key)
+    }
+
+    pub(super) fn namespace_id(&self) -> u8 {
+        self.namespace
+    }
+
+    /// A handle on another namespace of this cache: other keys, same memory. There are 256, of which 0 is the first
+    /// handle's. Keys of the others cost one byte more.
+    ///
+    /// # Examples
+    /// ```
+    /// let cache = larder::Cache::new(1 << 20)?;
+    /// let sessions = cache.namespace(1);
+    /// cache.set(b"k", b"a")?;
+    /// sessions.set(b"k", b"b")?;
+    /// assert_eq!(cache.read(b"k", |v| v.to_vec()), Some(b"a".to_vec()));
+    /// sessions.clear();
+    /// assert!(cache.contains(b"k") && !sessions.contains(b"k"));
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    pub fn namespace(&self, namespace: u8) -> Cache {
+        Cache { owner: Arc::clone(&self.owner), namespace }
+    }
+
+    /// The name given to the builder.
+    ///
+    /// # Examples
+    /// ```
+    /// assert_eq!(larder::Cache::new(1 << 20)?.name(), "larder");
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    pub fn name(&self) -> &str {
+        &self.owner.name
+    }
+
+    /// Number of items in this namespace. Items that have ended count until they are swept. Takes each shard's lock once.
+    ///
+    /// # Examples
+    /// ```
+    /// let cache = larder::Cache::new(1 << 20)?;
+    /// cache.set(b"k", b"v")?;
+    /// assert_eq!(cache.len(), 1);
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    pub fn len(&self) -> u64 {
+        self.engine().len(self.namespace)
+    }
+
+    /// Whether [`len`](Self::len) is 0.
+    ///
+    /// # Examples
+    /// ```
+    /// assert!(larder::Cache::new(1 << 20)?.is_empty());
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Removes everything from this namespace, at once and in constant time. The memory comes back while it is swept or
+    /// needed. (The sixteenth clear in a row waits until what the first has left behind is swept.)
+    ///
+    /// # Examples
+    /// ```
+    /// let cache = larder::Cache::new(1 << 20)?;
+    /// cache.set(b"k", b"v")?;
+    /// cache.clear();
+    /// assert!(cache.is_empty() && !cache.contains(b"k"));
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    pub fn clear(&self) {
+        self.engine().clear(self.namespace);
+    }
+
+    /// [`clear`](Self::clear) for all namespaces.
+    ///
+    /// # Examples
+    /// ```
+    /// let cache = larder::Cache::new(1 << 20)?;
+    /// cache.namespace(7).set(b"k", b"v")?;
+    /// cache.clear_all();
+    /// assert!(cache.namespace(7).is_empty());
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    pub fn clear_all(&self) {
+        self.engine().clear_all();
+    }
+
+    /// Clears this namespace after a while: everything that is there then, whenever it was stored.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder::{Cache, ManualClock};
+    /// use std::time::Duration;
+    /// let clock = ManualClock::new(0);
+    /// let cache = Cache::builder().clock(clock.clone()).build()?;
+    /// cache.set(b"k", b"v")?;
+    /// cache.clear_after(Duration::from_secs(10));
+    /// assert!(cache.contains(b"k"));
+    /// clock.advance(Duration::from_secs(10));
+    /// assert!(!cache.contains(b"k"));
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    pub fn clear_after(&self, delay: Duration) {
+        let at = self.engine().ctx.now().saturating_add(millis(delay));
+        self.engine().clear_at(self.namespace, at);
+    }
+
+    /// The eviction policy at present.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder::{Cache, EvictionPolicy};
+    /// assert_eq!(Cache::new(1 << 20)?.policy(), EvictionPolicy::Default);
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    pub fn policy(&self) -> EvictionPolicy {
+        self.engine().policy().0
+    }
+
+    /// What the default policy aims at, at present.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder::{Cache, Objective};
+    /// assert_eq!(Cache::new(1 << 20)?.objective(), Objective::Hits);
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    pub fn objective(&self) -> Objective {
+        self.engine().policy().1
+    }
+
+    /// Changes the eviction policy. What is stored stays; how it was used so far is forgotten. Takes time in proportion to
+    /// the items, in steps that hold a shard's lock for some microseconds each.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder::{Cache, EvictionPolicy, Objective};
+    /// let cache = Cache::new(1 << 20)?;
+    /// cache.set_policy(EvictionPolicy::VolatileTtl, Objective::Hits);
+    /// assert_eq!(cache.policy(), EvictionPolicy::VolatileTtl);
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    pub fn set_policy(&self, policy: EvictionPolicy, objective: Objective) {
+        self.engine().set_policy(policy, objective);
+    }
+
+    /// Changes the limit. When it is lowered, items leave and memory goes back to the system before this returns, in steps
+    /// that hold a shard's lock for a fraction of a millisecond each.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidConfig`] below the least that this cache's shards need, or beyond the reserved address space.
+    ///
+    /// # Examples
+    /// ```
+    /// let cache = larder::Cache::new(4 << 20)?;
+    /// cache.set_max_memory(2 << 20)?;
+    /// assert!(cache.memory().used <= 2 << 20);
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    pub fn set_max_memory(&self, bytes: u64) -> Result<()> {
+        self.engine().set_max_memory(bytes)
+    }
+
+    /// Changes how much of the limit items may not use.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidConfig`] if too little would be left.
+    ///
+    /// # Examples
+    /// ```
+    /// let cache = larder::Cache::new(4 << 20)?;
+    /// cache.set_reserved_memory(1 << 20)?;
+    /// assert!(cache.set_reserved_memory(4 << 20).is_err());
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    pub fn set_reserved_memory(&self, bytes: u64) -> Result<()> {
+        self.engine().set_reserved_memory(bytes)
+    }
+
+    /// When slab pages move between classes, at present.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder::{Automove, Cache};
+    /// assert_eq!(Cache::new(1 << 20)?.automove(), Automove::Always);
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    pub fn automove(&self) -> Automove {
+        self.engine().ctx.automove()
+    }
+
+    /// Changes when slab pages move between classes.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder::{Automove, Cache};
+    /// let cache = Cache::new(1 << 20)?;
+    /// cache.set_automove(Automove::Off);
+    /// assert_eq!(cache.automove(), Automove::Off);
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    pub fn set_automove(&self, automove: Automove) {
+        self.engine().ctx.set_automove(automove);
+    }
+
+    /// Moves one slab page from a class to another (numbers as in [`classes`](Self::classes)). Its items are copied into
+    /// other pages of their class, or evicted where the policy allows that. False if the class has no page to give.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] for classes that do not exist.
+    ///
+    /// # Examples
+    /// ```
+    /// let cache = larder::Cache::new(1 << 20)?;
+    /// assert!(!cache.reassign_page(0, 1)?, "an empty cache has no pages");
+    /// assert!(cache.reassign_page(0, 1000).is_err());
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    pub fn reassign_page(&self, from: usize, to: usize) -> Result<bool> {
+        self.engine().reassign(from, to)
+    }
+
+    /// Does maintenance for up to `budget` of CPU time: sweeps what has ended or was cleared, gives memory back. For
+    /// [`Maintenance::Manual`]; harmless otherwise.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    /// let cache = larder::Cache::new(1 << 20)?;
+    /// cache.run_maintenance(Duration::from_millis(1));
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    pub fn run_maintenance(&self, budget: Duration) -> Upkeep {
+        let (used, done) = self.engine().maintain(budget);
+        Upkeep { used, done }
+    }
+
+    /// Where the memory is. Takes each shard's lock once.
+    ///
+    /// # Examples
+    /// ```
+    /// let cache = larder::Cache::new(1 << 20)?;
+    /// cache.set(b"key", b"value")?;
+    /// let memory = cache.memory();
+    /// assert_eq!((memory.items, memory.payload_bytes), (1, 8));
+    /// assert!(memory.used <= memory.limit);
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    pub fn memory(&self) -> MemoryReport {
+        MemoryReport::of(self.engine())
+    }
+
+    /// Everything that is counted. Takes each shard's lock once.
+    ///
+    /// # Examples
+    /// ```
+    /// let cache = larder::Cache::new(1 << 20)?;
+    /// cache.set(b"k", b"v")?;
+    /// cache.contains(b"k");
+    /// cache.get(b"k")?;
+    /// cache.get(b"absent")?;
+    /// let stats = cache.stats();
+    /// assert_eq!((stats.gets, stats.hits, stats.misses, stats.sets), (2, 1, 1, 1));
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    pub fn stats(&self) -> Stats {
+        Stats::of(self.engine())
+    }
+
+    /// Hits and misses of this namespace alone.
+    ///
+    /// # Examples
+    /// ```
+    /// let cache = larder::Cache::new(1 << 20)?.namespace(3);
+    /// cache.get(b"absent")?;
+    /// assert_eq!(cache.namespace_hits(), (0, 1));
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    pub fn namespace_hits(&self) -> (u64, u64) {
+        self.engine().ctx.sessions.sum_in(self.namespace)
+    }
+
+    /// The slab classes, smallest chunks first.
+    ///
+    /// # Examples
+    /// ```
+    /// let cache = larder::Cache::new(1 << 20)?;
+    /// assert!(cache.classes().iter().all(|class| class.used_chunks == 0));
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    pub fn classes(&self) -> Vec<ClassStats> {
+        ClassStats::of(self.engine())
+    }
+
+    /// The shards.
+    ///
+    /// # Examples
+    /// ```
+    /// let cache = larder::Cache::new(1 << 20)?;
+    /// assert_eq!(cache.shards().iter().map(|shard| shard.items).sum::<u64>(), 0);
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    pub fn shards(&self) -> Vec<ShardStats> {
+        ShardStats::of(self.engine())
+    }
+
+    /// Checks every invariant of the data structures, while no other thread uses the cache; for tests of larder itself.
+    ///
+    /// # Panics
+    /// If one does not hold.
+    #[doc(hidden)]
+    pub fn check_invariants(&self) {
+        self.engine().check();
+    }
+}
+
+impl std::fmt::Debug for Cache {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cache")
+            .field("name", &self.owner.name)
+            .field("namespace", &self.namespace)
+            .field("policy", &self.policy())
+            .field("memory", &self.memory())
+            .finish()
+    }
+}
+
+const _: fn() = || {
+    fn is_send_and_sync<T: Send + Sync>() {}
+    is_send_and_sync::<Cache>();
+    let _ = ErrorKind::Os;
+};

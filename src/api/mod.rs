@@ -1,0 +1,30 @@
+//! What programs call. Thin: arguments in, engine operations, results out.
+//!
+//! | file | what |
+//! |---|---|
+//! | `builder` | settings, and what a cache is built from |
+//! | `cache` | the handle; memory, policy, maintenance |
+//! | `reads` `writes` | the operations |
+//! | `options` | how a value is stored, and what became of it |
+//! | `guard` | a value in place |
+//! | `reservation` | a value that arrives slowly |
+//! | `update` | several keys as one |
+//! | `walk` | scan, iter, retain |
+
+mod builder;
+mod cache;
+mod guard;
+mod options;
+mod reads;
+mod reservation;
+mod update;
+mod walk;
+mod writes;
+
+pub use builder::{CacheBuilder, Maintenance};
+pub use cache::{Cache, Upkeep};
+pub use guard::Guard;
+pub use options::{Arithmetic, CasOutcome, Metadata, SetOptions, SetOutcome, Token};
+pub use reservation::Reservation;
+pub use update::Update;
+pub use walk::{Cursor, Entry, Iter};

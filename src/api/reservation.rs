@@ -1,0 +1,97 @@
+//! A value that arrives slowly.
+
+use super::cache::Cache;
+use super::options::SetOutcome;
+use crate::engine::Reserved;
+use crate::error::{Error, ErrorKind, Result};
+
+/// Memory for one value, to be filled and then published. It is on the cache's ledger, and may be filled by another thread.
+/// Dropped without being published, it is abandoned.
+///
+/// # Examples
+/// ```
+/// use larder::{Cache, SetOptions};
+/// let cache = Cache::new(1 << 20)?;
+/// let mut reservation = cache.reserve(b"k", 3, &SetOptions::new())?;
+/// let filled = std::thread::spawn(move || reservation.write(b"abc").map(|()| reservation)).join().unwrap()?;
+/// assert!(filled.publish()?.stored);
+/// # Ok::<(), larder::Error>(())
+/// ```
+#[derive(Debug)]
+#[must_use = "a reservation that is dropped is abandoned"]
+pub struct Reservation {
+    cache: Cache,
+    reserved: Reserved,
+}
+
+impl Reservation {
+    pub(super) fn new(cache: Cache, reserved: Reserved) -> Reservation {
+        Reservation { cache, reserved }
+    }
+
+    /// Bytes that are still to come.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder::{Cache, SetOptions};
+    /// let cache = Cache::new(1 << 20)?;
+    /// let mut reservation = cache.reserve(b"k", 3, &SetOptions::new())?;
+    /// reservation.write(b"a")?;
+    /// assert_eq!(reservation.missing(), 2);
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    pub fn missing(&self) -> usize {
+        self.reserved.missing()
+    }
+
+    /// Adds the next bytes of the value.
+    ///
+    /// # Errors
+    /// [`ErrorKind::ItemTooLarge`] if they are more than are [`missing`](Self::missing); none are taken then.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder::{Cache, SetOptions};
+    /// let cache = Cache::new(1 << 20)?;
+    /// let mut reservation = cache.reserve(b"k", 3, &SetOptions::new())?;
+    /// assert!(reservation.write(b"abcd").is_err());
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.reserved.push(bytes)
+    }
+
+    /// Stores the value, under the conditions of its options as they are now.
+    ///
+    /// # Errors
+    /// [`ErrorKind::ItemTooLarge`] if bytes are still missing (the value is abandoned);
+    /// [`ErrorKind::OutOfMemory`] if the index has no room.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder::{Cache, SetOptions};
+    /// let cache = Cache::new(1 << 20)?;
+    /// let reservation = cache.reserve(b"k", 3, &SetOptions::new())?;
+    /// assert!(reservation.publish().is_err(), "nothing has arrived");
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    pub fn publish(mut self) -> Result<SetOutcome> {
+        let missing = self.missing();
+        if missing > 0 {
+            return Err(Error::new(
+                ErrorKind::ItemTooLarge,
+                format!(
+                    "the reservation is {missing} bytes larger than what has arrived; reserve the value's exact length"
+                ),
+            ));
+        }
+        let cache = self.cache.clone();
+        cache.engine().publish(&mut self.reserved).map(SetOutcome::of)
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.cache.engine().abandon(&mut self.reserved);
+    }
+}

@@ -1,0 +1,111 @@
+//! How a limit becomes shards, pages and address space.
+//!
+//! Each class of each shard leaves about half a page unused, and every page costs some 70 bytes of tables, so pages are
+//! about twice the square root of the limit: from 4 KiB at 1 MiB to 64 KiB at 1 GiB and above (a page of 64 KiB is emptied
+//! in well under a millisecond). Shards divide writers only - readers take no lock - so a few per core are plenty, and none
+//! is made smaller than 64 MiB.
+
+use super::Config;
+use crate::error::{Error, ErrorKind, Result};
+use crate::slab::MAX_VALUE_LEN;
+
+/// The smallest limit there can be.
+const LEAST_MEMORY: u64 = 64 << 10;
+const MAX_SHARDS: usize = 1024;
+
+/// See the module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Geometry {
+    pub(crate) page_size: usize,
+    pub(crate) shards: usize,
+    pub(crate) address_space: usize,
+    /// Less address space than this will not do.
+    pub(crate) least_space: usize,
+}
+
+fn invalid(message: String) -> Error {
+    Error::new(ErrorKind::InvalidConfig, message)
+}
+
+impl Geometry {
+    pub(crate) fn choose(config: &Config) -> Result<Geometry> {
+        let limit = config.max_memory;
+        if limit < LEAST_MEMORY {
+            return Err(invalid(format!("max_memory is {limit} bytes; it must be at least {LEAST_MEMORY}")));
+        }
+        if limit > 1 << 42 {
+            return Err(invalid(format!("max_memory is {limit} bytes; at most 4 TiB can be addressed")));
+        }
+        if config.reserved_memory > limit.saturating_sub(LEAST_MEMORY) {
+            let most = limit - LEAST_MEMORY;
+            return Err(invalid(format!(
+                "reserved_memory is {} bytes; with a max_memory of {limit} it may be at most {most}",
+                config.reserved_memory
+            )));
+        }
+        let max_item = config.settings.max_item_size;
+        if max_item == 0 || max_item > MAX_VALUE_LEN {
+            return Err(invalid(format!("max_item_size is {max_item}; it must be from 1 to {MAX_VALUE_LEN}")));
+        }
+        let page_size = match config.page_size {
+            None => Self::page_size_for(limit),
+            Some(size) if size.is_power_of_two() && (1 << 10..=4 << 20).contains(&size) => size,
+            Some(size) => {
+                return Err(invalid(format!("page_size is {size}; it must be a power of two from 1 KiB to 4 MiB")));
+            }
+        };
+        let shards = match config.shards {
+            None => Self::shards_for(limit),
+            Some(n) if n.is_power_of_two() && n <= MAX_SHARDS => n,
+            Some(n) => return Err(invalid(format!("shards is {n}; it must be a power of two from 1 to {MAX_SHARDS}"))),
+        };
+        if (shards * page_size * 4) as u64 > limit {
+            return Err(invalid(format!(
+                "{shards} shards with pages of {page_size} bytes need at least {} bytes of max_memory; it is {limit}",
+                shards * page_size * 4
+            )));
+        }
+        let least_space = limit as usize + limit as usize / 4;
+        let address_space = match config.address_space {
+            None => (limit as usize).saturating_mul(16).clamp(1 << 30, 8 << 40),
+            Some(space) if space >= least_space => space,
+            Some(space) => {
+                return Err(invalid(format!("address_space is {space} bytes; it must be at least {least_space}")));
+            }
+        };
+        Ok(Geometry { page_size, shards, address_space, least_space })
+    }
+
+    fn page_size_for(limit: u64) -> usize {
+        let wanted = 2 * limit.isqrt() as usize;
+        (wanted.next_power_of_two() / if wanted.is_power_of_two() { 1 } else { 2 }).clamp(4 << 10, 64 << 10)
+    }
+
+    fn shards_for(limit: u64) -> usize {
+        let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
+        let most = (4 * cores).next_power_of_two().min(MAX_SHARDS);
+        let wanted = (limit >> 26).max(1) as usize;
+        if wanted.is_power_of_two() { wanted.min(most) } else { (wanted.next_power_of_two() / 2).min(most) }
+    }
+
+    /// Buckets that a shard's table may grow to: enough for the smallest items in twice its part of the address space.
+    pub(crate) fn max_buckets(address_space: usize, chunk_size: usize, shards: usize) -> u64 {
+        (address_space / chunk_size / shards * 2 / 4).max(64) as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn from_a_megabyte_to_hundreds_of_gigabytes() {
+        for (limit, page) in
+            [(1 << 20, 4 << 10), (16 << 20, 8 << 10), (256 << 20, 32 << 10), (2 << 30, 64 << 10), (400 << 30, 64 << 10)]
+        {
+            assert_eq!(Geometry::page_size_for(limit), page, "limit {limit}");
+            let shards = Geometry::shards_for(limit);
+            assert!(shards.is_power_of_two() && (shards == 1 || limit / shards as u64 >= 64 << 20));
+        }
+    }
+}

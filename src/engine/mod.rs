@@ -1,0 +1,239 @@
+//! All shards together: which one a key belongs to, and what takes more than one of them.
+//!
+//! | file | what |
+//! |---|---|
+//! | `geometry` | shard count, page size and address space from the limit |
+//! | `ops` | the operations on one key |
+//! | `numbers` | counters kept as text |
+//! | `update` | several keys changed as one |
+//! | `reserve` | values that arrive slowly |
+//! | `walk` | scans by cursor |
+//! | `upkeep` | clearing, limits, maintenance |
+//! | `report` | what memory is used for, what was counted |
+
+mod geometry;
+mod numbers;
+mod ops;
+mod report;
+mod reserve;
+mod update;
+mod upkeep;
+mod walk;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use parking_lot::Mutex;
+
+use crate::clock::Clock;
+use crate::error::{Error, ErrorKind, Result};
+use crate::policy::{EvictionPolicy, Objective};
+use crate::shard::{Automove, Context, Locked, Settings, Shard, Shortage};
+use crate::slab::{Account, Arena, Classes, Ledger, MAX_KEY_LEN};
+
+pub(crate) use geometry::Geometry;
+pub(crate) use numbers::Arithmetic;
+pub(crate) use ops::{Condition, Expiry, Outcome, Reading, SetSpec, Swap};
+pub(crate) use report::{ClassReport, ShardReport};
+pub(crate) use reserve::Reserved;
+pub(crate) use update::{Effect, Seen};
+pub(crate) use walk::Visited;
+
+/// What an engine is built from; checked by [`Engine::new`].
+#[derive(Debug)]
+pub(crate) struct Config {
+    pub(crate) max_memory: u64,
+    pub(crate) reserved_memory: u64,
+    pub(crate) policy: EvictionPolicy,
+    pub(crate) objective: Objective,
+    pub(crate) settings: Settings,
+    pub(crate) chunk_size: usize,
+    pub(crate) growth_factor: f64,
+    pub(crate) page_size: Option<usize>,
+    pub(crate) shards: Option<usize>,
+    pub(crate) address_space: Option<usize>,
+    pub(crate) huge_pages: bool,
+    pub(crate) lock_memory: bool,
+    pub(crate) automove: Automove,
+    pub(crate) clock: Box<dyn Clock>,
+}
+
+/// A key on its way: with its namespace and hash.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Key<'k> {
+    pub(crate) namespace: u8,
+    pub(crate) bytes: &'k [u8],
+    pub(crate) hash: u64,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    pub(crate) ctx: Context,
+    shards: Box<[Shard]>,
+    policy: Mutex<(EvictionPolicy, Objective)>,
+    /// Namespaces to clear, by the internal time at which.
+    flushes: Mutex<BTreeMap<u64, Vec<u8>>>,
+    flush_count: AtomicU64,
+    upkeep: upkeep::UpkeepState,
+}
+
+impl Engine {
+    pub(crate) fn new(config: Config) -> Result<Engine> {
+        let geometry = Geometry::choose(&config)?;
+        let classes = Classes::new(config.chunk_size, config.growth_factor, geometry.page_size)?;
+        let (arena, address_space) = Self::reserve_arena(&config, &geometry)?;
+        let (policy, objective) = (config.policy, config.objective);
+        let max_buckets = Geometry::max_buckets(address_space, config.chunk_size, geometry.shards);
+        let clock = config.clock;
+        let ctx = Context::new(Arc::new(arena), classes, config.settings, clock, geometry.shards, config.automove);
+        let shards: Result<Vec<Shard>> =
+            (0..geometry.shards).map(|id| Shard::new(&ctx, id, max_buckets, policy, objective)).collect();
+        let engine = Engine {
+            ctx,
+            shards: shards?.into_boxed_slice(),
+            policy: Mutex::new((policy, objective)),
+            flushes: Mutex::new(BTreeMap::new()),
+            flush_count: AtomicU64::new(0),
+            upkeep: upkeep::UpkeepState::default(),
+        };
+        engine.ctx.arena.ledger.force(Account::Side, size_of::<Engine>() as u64);
+        Ok(engine)
+    }
+
+    /// Reserves the address space asked for; if it was not asked for, less where the system does not give so much.
+    fn reserve_arena(config: &Config, geometry: &Geometry) -> Result<(Arena, usize)> {
+        let mut space = geometry.address_space;
+        loop {
+            let ledger = Ledger::new(config.max_memory, config.reserved_memory);
+            match Arena::new(ledger, space, geometry.page_size, config.huge_pages, config.lock_memory) {
+                Ok(arena) => return Ok((arena, space)),
+                Err(e) if config.address_space.is_some() || space / 2 < geometry.least_space => return Err(e),
+                Err(_) => space /= 2,
+            }
+        }
+    }
+
+    pub(crate) fn key<'k>(&self, namespace: u8, bytes: &'k [u8]) -> Key<'k> {
+        Key { namespace, bytes, hash: self.ctx.hasher.hash(namespace, bytes) }
+    }
+
+    #[inline(always)]
+    pub(crate) fn shard(&self, hash: u64) -> &Shard {
+        &self.shards[self.ctx.hasher.shard(hash)]
+    }
+
+    pub(crate) fn shards(&self) -> &[Shard] {
+        &self.shards
+    }
+
+    /// What a key longer than allowed is told.
+    pub(crate) fn check_key(key: &[u8]) -> Result<()> {
+        if key.len() > MAX_KEY_LEN {
+            return Err(Error::new(
+                ErrorKind::KeyTooLong,
+                format!("the key has {} bytes; at most {MAX_KEY_LEN} are allowed", key.len()),
+            ));
+        }
+        Ok(())
+    }
+
+    /// What a value larger than allowed, or than could ever fit, is told.
+    pub(crate) fn check_value(&self, key_len: usize, value_len: usize) -> Result<()> {
+        let most = self.ctx.settings.max_item_size;
+        if value_len > most {
+            return Err(Error::new(
+                ErrorKind::ItemTooLarge,
+                format!("the value has {value_len} bytes; max_item_size is {most}"),
+            ));
+        }
+        let (ledger, arena) = (&self.ctx.arena.ledger, &self.ctx.arena);
+        let fixed = ledger.of(Account::Side) + self.shards.len() as u64 * 4096;
+        let room = ledger.room().saturating_sub(fixed);
+        if arena.span_charge(key_len + value_len + 64) > room {
+            return Err(Error::new(
+                ErrorKind::ItemTooLarge,
+                format!("the value has {value_len} bytes; items may use {room} bytes of memory in all"),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Does something under a key's shard's lock, again and again while memory for it has to be found elsewhere first.
+    pub(crate) fn write<R>(
+        &self,
+        hash: u64,
+        mut op: impl FnMut(&mut Locked<'_>, &mut u64) -> std::result::Result<R, Shortage>,
+    ) -> Result<R> {
+        let shard = self.shard(hash);
+        let mut prepaid = 0;
+        let mut rounds = 0;
+        let result = loop {
+            let mut locked = shard.lock(&self.ctx);
+            locked.asked = rounds > 4;
+            match op(&mut locked, &mut prepaid) {
+                Ok(done) => break Ok(done),
+                Err(shortage) => {
+                    drop(locked);
+                    if let Err(e) = self.collect(shortage, shard, rounds, &mut prepaid) {
+                        break Err(e);
+                    }
+                    rounds += 1;
+                }
+            }
+        };
+        self.ctx.arena.ledger.release(Account::Slab, prepaid);
+        result
+    }
+
+    /// Finds memory that a shard lacks. An error when there is none, or after too many rounds.
+    pub(crate) fn collect(&self, shortage: Shortage, home: &Shard, round: u64, prepaid: &mut u64) -> Result<()> {
+        let arena = &self.ctx.arena;
+        match shortage {
+            Shortage::Memory(e) => Err(e),
+            Shortage::Page => {
+                self.ask_others(home);
+                Ok(())
+            }
+            Shortage::Bytes(bytes) => {
+                arena.trim_pool(bytes);
+                if arena.ledger.charge(Account::Slab, bytes) {
+                    *prepaid += bytes;
+                    return Ok(());
+                }
+                if round > 256 + 64 * (bytes / arena.page_size() as u64) {
+                    return Err(Error::new(
+                        ErrorKind::OutOfMemory,
+                        format!(
+                            "no room for {bytes} bytes: {} of {} are in use and cannot be freed",
+                            arena.ledger.used(),
+                            arena.ledger.room()
+                        ),
+                    ));
+                }
+                // The home shard makes room each time the operation is tried. The others help when they have more.
+                if self.shards.len() > 1 {
+                    self.ask_others(home);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Lets the shard that owns most make some space, unless that is `home`.
+    fn ask_others(&self, home: &Shard) {
+        let richest = self.shards.iter().max_by_key(|shard| shard.owned_bytes());
+        if let Some(shard) = richest.filter(|shard| !std::ptr::eq(*shard, home)) {
+            shard.lock(&self.ctx).make_space(None, None);
+        }
+    }
+
+    pub(crate) fn policy(&self) -> (EvictionPolicy, Objective) {
+        *self.policy.lock()
+    }
+
+    pub(crate) fn flush_count(&self) -> u64 {
+        self.flush_count.load(Relaxed)
+    }
+}

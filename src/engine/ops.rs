@@ -1,0 +1,415 @@
+//! The operations on one key.
+
+use super::{Engine, Key};
+use crate::error::{Error, ErrorKind, Result};
+use crate::index::{Counter, Pinned, Session};
+use crate::shard::{Cause, Found, Locked, New, Read, Stored};
+use crate::slab::{Account, Attributes, ItemRef, Kind};
+
+/// When a new value ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Expiry {
+    /// As the cache says.
+    #[default]
+    Default,
+    Never,
+    /// Milliseconds from now.
+    In(u64),
+    /// Unix time in milliseconds.
+    At(u64),
+    /// As the value that is there.
+    Keep,
+}
+
+/// When a value is stored at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Condition {
+    #[default]
+    Always,
+    Absent,
+    Present,
+    /// Only over a value with this token.
+    Token(u64),
+}
+
+/// How a value is to be stored.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct SetSpec {
+    pub(crate) expiry: Expiry,
+    pub(crate) idle_ms: Option<u64>,
+    pub(crate) condition: Condition,
+    pub(crate) client_flags: u32,
+    pub(crate) kind: Kind,
+    pub(crate) want_old: bool,
+    pub(crate) want_token: bool,
+}
+
+/// What storing a value came to.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Outcome {
+    pub(crate) stored: bool,
+    pub(crate) existed: bool,
+    pub(crate) old: Option<Vec<u8>>,
+    pub(crate) token: Option<u64>,
+}
+
+/// What a check-and-set came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Swap {
+    Stored(u64),
+    Changed,
+    Missing,
+}
+
+/// A value that was copied because this thread had no hazard slot left; on the ledger while it lives.
+#[derive(Debug)]
+pub(crate) struct Copied<'a> {
+    pub(crate) value: Box<[u8]>,
+    pub(crate) attributes: Attributes,
+    engine: &'a Engine,
+    charged: u64,
+}
+
+impl Drop for Copied<'_> {
+    fn drop(&mut self) {
+        self.engine.ctx.arena.ledger.release(Account::Side, self.charged);
+    }
+}
+
+/// A value that was found.
+#[derive(Debug)]
+pub(crate) enum Reading<'a> {
+    Pinned(Pinned<'a>),
+    Copied(Copied<'a>),
+}
+
+/// Bytes charged for a copy beside the value's own.
+const COPY_OVERHEAD: u64 = 64;
+
+impl Engine {
+    /// Runs due flushes; costs one load when there is none.
+    #[inline(always)]
+    pub(crate) fn before(&self) {
+        if self.ctx.flush_due() {
+            self.run_flushes();
+        }
+    }
+
+    /// A read that counts as a use (or is a mere look), the value in place.
+    #[inline(always)]
+    pub(crate) fn find<'a>(
+        &'a self,
+        session: &'a Session,
+        hazard: usize,
+        key: Key<'_>,
+        read: Read,
+    ) -> Option<Pinned<'a>> {
+        self.before();
+        let shard = self.shard(key.hash);
+        let found = shard.read(&self.ctx, session, hazard, key.hash, key.namespace, key.bytes, read);
+        if read == Read::Use {
+            session.count(if found.is_some() { Counter::GetHits } else { Counter::GetMisses });
+            session.count_in(key.namespace, found.is_some());
+        }
+        found
+    }
+
+    /// The value of a key, in place while the thread has a hazard slot, else copied.
+    #[inline]
+    pub(crate) fn get<'a>(&'a self, key: Key<'_>, read: Read) -> Result<Option<Reading<'a>>> {
+        let session = self.ctx.sessions.current();
+        match session.take_hazard() {
+            Some(hazard) => Ok(self.find(session, hazard, key, read).map(Reading::Pinned)),
+            None => Ok(self.copy(key, read, true)?.map(Reading::Copied)),
+        }
+    }
+
+    /// A copy of a value, made under the lock. `limited`: an error rather than more memory than the limit.
+    #[cold]
+    pub(crate) fn copy(&self, key: Key<'_>, read: Read, limited: bool) -> Result<Option<Copied<'_>>> {
+        self.before();
+        let ledger = &self.ctx.arena.ledger;
+        for _ in 0..64 {
+            let mut locked = self.shard(key.hash).lock(&self.ctx);
+            let found = locked.find(key.hash, key.namespace, key.bytes);
+            let session = self.ctx.sessions.current();
+            if read == Read::Use {
+                session.count(if found.is_some() { Counter::GetHits } else { Counter::GetMisses });
+                session.count_in(key.namespace, found.is_some());
+            }
+            let Some(found) = found else { return Ok(None) };
+            let charged = locked.item(found.locator).value_len() as u64 + COPY_OVERHEAD;
+            if !limited {
+                ledger.force(Account::Side, charged);
+            } else if !ledger.charge(Account::Side, charged) {
+                // Evicts for the copy, but not what is to be copied: if it leaves all the same, this was a miss.
+                locked.make_space(None, None);
+                self.ctx.arena.trim_pool(charged);
+                continue;
+            }
+            if read == Read::Use {
+                locked.note_use(found);
+            }
+            session.count(Counter::CopiedGuards);
+            let item = locked.item(found.locator);
+            let (value, attributes) = (item.value().into(), item.attributes());
+            return Ok(Some(Copied { value, attributes, engine: self, charged }));
+        }
+        Err(Error::new(
+            ErrorKind::TooManyGuards,
+            "this thread holds eight guards, and there is no memory for copies: drop guards, or read with a closure",
+        ))
+    }
+
+    /// Shows a value to a closure.
+    #[inline]
+    pub(crate) fn read<R>(&self, key: Key<'_>, read: Read, f: impl FnOnce(&[u8]) -> R) -> Option<R> {
+        let session = self.ctx.sessions.current();
+        match session.take_hazard() {
+            Some(hazard) => self.find(session, hazard, key, read).map(|pinned| f(pinned.value())),
+            // Cannot fail without a limit.
+            None => self.copy(key, read, false).ok().flatten().map(|copied| f(&copied.value)),
+        }
+    }
+
+    /// Shows an item's attributes and lengths to a closure; changes nothing.
+    pub(crate) fn inspect<R>(&self, key: Key<'_>, f: impl FnOnce(ItemRef<'_>) -> R) -> Option<R> {
+        self.before();
+        let mut locked = self.shard(key.hash).lock(&self.ctx);
+        let found = locked.find(key.hash, key.namespace, key.bytes)?;
+        Some(f(locked.item(found.locator)))
+    }
+
+    /// The attributes that a new value gets.
+    pub(super) fn attributes(
+        &self,
+        locked: &mut Locked<'_>,
+        key: Key<'_>,
+        spec: &SetSpec,
+        old: Option<Attributes>,
+    ) -> Attributes {
+        let (settings, now) = (&self.ctx.settings, locked.now);
+        let default_idle = settings.idle_ms;
+        let (deadline, kept_idle) = match spec.expiry {
+            Expiry::Default if settings.ttl_ms > 0 => (now.saturating_add(settings.ttl_ms), default_idle),
+            Expiry::Default => (0, default_idle),
+            Expiry::Never => (0, 0),
+            Expiry::In(ms) => (now.saturating_add(ms).max(1), default_idle),
+            Expiry::At(unix_ms) => (self.ctx.from_unix(unix_ms), default_idle),
+            Expiry::Keep => old.map_or((0, 0), |old| (old.deadline, old.idle_ms)),
+        };
+        let wants_token = settings.tokens || spec.want_token || old.is_some_and(|old| old.token.is_some());
+        Attributes {
+            kind: spec.kind,
+            namespace: key.namespace,
+            generation: self.ctx.namespaces.generation(key.namespace),
+            deadline,
+            client_flags: spec.client_flags,
+            token: wants_token.then(|| locked.new_token()),
+            idle_ms: spec.idle_ms.unwrap_or(kept_idle),
+            last_use: now,
+        }
+    }
+
+    /// Stores a value given in pieces.
+    pub(crate) fn set(&self, key: Key<'_>, parts: &[&[u8]], spec: &SetSpec) -> Result<Outcome> {
+        let vlen = parts.iter().map(|p| p.len()).sum();
+        Self::check_key(key.bytes)?;
+        self.check_value(key.bytes.len(), vlen)?;
+        self.before();
+        let mut arrival = None;
+        let outcome = self.write(key.hash, |locked, prepaid| {
+            let (mut outcome, before, go_on) = Self::judge(locked, key, spec);
+            if !go_on {
+                return Ok(outcome);
+            }
+            let attributes = self.attributes(locked, key, spec, before);
+            let new = New { hash: key.hash, key: key.bytes, parts, vlen, attributes };
+            outcome.stored = locked.store(&new, &mut arrival, prepaid)? == Stored::Yes;
+            outcome.token = attributes.token;
+            Ok(outcome)
+        })?;
+        self.ctx.sessions.current().count(Counter::Sets);
+        Ok(outcome)
+    }
+
+    /// Stores a value over one that has a certain token.
+    pub(crate) fn compare_and_swap(&self, key: Key<'_>, value: &[u8], token: u64, spec: &SetSpec) -> Result<Swap> {
+        let spec = SetSpec { condition: Condition::Token(token), want_token: true, ..*spec };
+        let outcome = self.set(key, &[value], &spec)?;
+        let session = self.ctx.sessions.current();
+        let swap = match (outcome.existed, outcome.stored, outcome.token) {
+            (true, true, Some(token)) => Swap::Stored(token),
+            (true, _, _) => Swap::Changed,
+            (false, _, _) => Swap::Missing,
+        };
+        session.count(match swap {
+            Swap::Stored(_) => Counter::CasHits,
+            Swap::Changed => Counter::CasBadval,
+            Swap::Missing => Counter::CasMisses,
+        });
+        Ok(swap)
+    }
+
+    /// Sees to it that an item has a check-and-set token, and returns it.
+    pub(crate) fn token(&self, key: Key<'_>) -> Result<Option<u64>> {
+        self.rewrite(key, |attributes, value, locked| {
+            if attributes.token.is_some() {
+                return Rewrite::Leave(attributes.token);
+            }
+            let token = locked.new_token();
+            Rewrite::Store(Attributes { token: Some(token), ..attributes }, vec![Piece::All(value.len())], Some(token))
+        })
+        .map(Option::flatten)
+    }
+
+    /// Stores an item anew that is made from what is there. Nothing happens, and None is returned, if nothing is there.
+    fn rewrite<R>(
+        &self,
+        key: Key<'_>,
+        mut make: impl FnMut(Attributes, &[u8], &mut Locked<'_>) -> Rewrite<R>,
+    ) -> Result<Option<R>> {
+        self.before();
+        Self::check_key(key.bytes)?;
+        let session = self.ctx.sessions.current();
+        let shard = self.shard(key.hash);
+        let result = self.write(key.hash, |locked, prepaid| {
+            let Some(found) = locked.find(key.hash, key.namespace, key.bytes) else { return Ok(Ok(None)) };
+            // Making room may evict what is being rewritten, so its bytes are held: in place if possible, else copied.
+            let held = session.take_hazard().and_then(|hazard| {
+                Pinned::hold(&self.ctx.arena, &shard.table, found.place, found.slot, session, hazard)
+            });
+            let copy = if held.is_none() { Some(locked.item(found.locator).value().to_vec()) } else { None };
+            let value = held.as_ref().map(|h| h.value()).or(copy.as_deref()).unwrap_or_default();
+            let before = locked.item(found.locator).attributes();
+            let (attributes, pieces, result) = match make(before, value, locked) {
+                Rewrite::Leave(result) => return Ok(Ok(Some(result))),
+                Rewrite::Refuse(error) => return Ok(Err(error)),
+                Rewrite::Store(attributes, pieces, result) => (attributes, pieces, result),
+            };
+            let parts: Vec<&[u8]> = pieces.iter().map(|piece| piece.bytes(value)).collect();
+            let vlen = parts.iter().map(|p| p.len()).sum();
+            if let Err(error) = self.check_value(key.bytes.len(), vlen) {
+                return Ok(Err(error));
+            }
+            let new = New { hash: key.hash, key: key.bytes, parts: &parts, vlen, attributes };
+            locked.store(&new, &mut None, prepaid)?;
+            Ok(Ok(Some(result)))
+        })?;
+        result
+    }
+
+    /// Adds bytes after, or before, a value; keeps everything else. False if there is none.
+    pub(crate) fn extend(&self, key: Key<'_>, bytes: &[u8], in_front: bool) -> Result<bool> {
+        let done = self.rewrite(key, |before, value, locked| {
+            let (own, added) = (Piece::All(value.len()), Piece::Other(bytes.to_vec()));
+            let pieces = if in_front { vec![added, own] } else { vec![own, added] };
+            let attributes = Attributes { token: before.token.map(|_| locked.new_token()), ..before };
+            Rewrite::Store(attributes, pieces, ())
+        })?;
+        self.ctx.sessions.current().count(Counter::Sets);
+        Ok(done.is_some())
+    }
+
+    /// Replaces a number kept as text by the result of `step`, which is given the present text. None if there is none.
+    pub(super) fn step<R>(
+        &self,
+        key: Key<'_>,
+        mut step: impl FnMut(&[u8]) -> Result<(Vec<u8>, R)>,
+    ) -> Result<Option<R>> {
+        self.rewrite(key, |before, value, locked| match step(value) {
+            Err(error) => Rewrite::Refuse(error),
+            Ok((text, result)) => {
+                let attributes = Attributes { token: before.token.map(|_| locked.new_token()), ..before };
+                Rewrite::Store(attributes, vec![Piece::Other(text)], result)
+            }
+        })
+    }
+
+    /// Gives a value another deadline. False if there is no value.
+    pub(crate) fn touch(&self, key: Key<'_>, expiry: Expiry) -> Result<bool> {
+        self.before();
+        let now_done = {
+            let mut locked = self.shard(key.hash).lock(&self.ctx);
+            let deadline = self.deadline(locked.now, expiry);
+            let found = locked.find(key.hash, key.namespace, key.bytes);
+            found.map(|found| {
+                locked.note_use(found);
+                (locked.set_deadline(found, deadline), deadline)
+            })
+        };
+        let touched = match now_done {
+            None => false,
+            Some((true, _)) => true,
+            // The small header cannot hold a deadline years away: the item is stored anew with a large one.
+            Some((false, deadline)) => self
+                .rewrite(key, |before, value, _| {
+                    Rewrite::Store(Attributes { deadline, ..before }, vec![Piece::All(value.len())], ())
+                })?
+                .is_some(),
+        };
+        self.ctx.sessions.current().count(if touched { Counter::TouchHits } else { Counter::TouchMisses });
+        Ok(touched)
+    }
+
+    fn deadline(&self, now: u64, expiry: Expiry) -> u64 {
+        match expiry {
+            Expiry::Never | Expiry::Keep => 0,
+            Expiry::Default if self.ctx.settings.ttl_ms == 0 => 0,
+            Expiry::Default => now.saturating_add(self.ctx.settings.ttl_ms),
+            Expiry::In(ms) => now.saturating_add(ms).max(1),
+            Expiry::At(unix_ms) => self.ctx.from_unix(unix_ms),
+        }
+    }
+
+    /// Takes a value's deadline away. False if there is no value, or it has none.
+    pub(crate) fn persist(&self, key: Key<'_>) -> bool {
+        self.before();
+        let mut locked = self.shard(key.hash).lock(&self.ctx);
+        let Some(found) = locked.find(key.hash, key.namespace, key.bytes) else { return false };
+        locked.item(found.locator).deadline() != 0 && locked.set_deadline(found, 0)
+    }
+
+    /// Removes a key. `only` says whether the item found is to be removed; `look` is shown it first.
+    pub(crate) fn remove<R>(
+        &self,
+        key: Key<'_>,
+        only: impl FnOnce(Found, ItemRef<'_>) -> bool,
+        look: impl FnOnce(ItemRef<'_>) -> R,
+    ) -> Option<R> {
+        self.before();
+        let mut locked = self.shard(key.hash).lock(&self.ctx);
+        let found = locked.find(key.hash, key.namespace, key.bytes);
+        let found = found.filter(|&f| only(f, locked.item(f.locator)));
+        let session = self.ctx.sessions.current();
+        session.count(if found.is_some() { Counter::DeleteHits } else { Counter::DeleteMisses });
+        let found = found?;
+        let seen = look(locked.item(found.locator));
+        locked.remove(found, Cause::Removed);
+        locked.after_write();
+        Some(seen)
+    }
+}
+
+/// A piece of a new value.
+enum Piece {
+    /// The first bytes of the old value: all of them.
+    All(usize),
+    Other(Vec<u8>),
+}
+
+impl Piece {
+    fn bytes<'a>(&'a self, old: &'a [u8]) -> &'a [u8] {
+        match self {
+            Piece::All(len) => &old[..*len],
+            Piece::Other(bytes) => bytes,
+        }
+    }
+}
+
+/// What becomes of an item.
+enum Rewrite<R> {
+    Leave(R),
+    Refuse(Error),
+    Store(Attributes, Vec<Piece>, R),
+}

@@ -1,0 +1,125 @@
+//! Values that arrive slowly: reserved, filled piece by piece without a lock, then published or abandoned.
+
+use super::{Condition, Engine, Key, Outcome, SetSpec};
+use crate::error::{Error, ErrorKind, Result};
+use crate::policy::Arrival;
+use crate::shard::{New, Room};
+use crate::slab::Filling;
+
+/// A chunk that nobody sees yet.
+#[derive(Debug)]
+pub(crate) struct Reserved {
+    /// None once it was published or abandoned.
+    filling: Option<Filling>,
+    arrival: Arrival,
+    hash: u64,
+    namespace: u8,
+    key: Box<[u8]>,
+    spec: SetSpec,
+}
+
+impl Reserved {
+    /// Appends bytes to the value; more than were reserved are an error, and none are taken.
+    pub(crate) fn push(&mut self, bytes: &[u8]) -> Result<()> {
+        let missing = self.missing();
+        if bytes.len() > missing {
+            return Err(Error::new(
+                ErrorKind::ItemTooLarge,
+                format!("{} bytes were given to a reservation that has room for {missing} more", bytes.len()),
+            ));
+        }
+        if let Some(filling) = &mut self.filling {
+            filling.push(bytes);
+        }
+        Ok(())
+    }
+
+    /// Bytes still to come.
+    pub(crate) fn missing(&self) -> usize {
+        self.filling.as_ref().map_or(0, |f| f.len() - f.filled())
+    }
+}
+
+impl Engine {
+    /// Memory for a value of `vlen` bytes, on the ledger from now on.
+    pub(crate) fn reserve(&self, key: Key<'_>, vlen: usize, spec: &SetSpec) -> Result<Reserved> {
+        Self::check_key(key.bytes)?;
+        self.check_value(key.bytes.len(), vlen)?;
+        self.before();
+        let mut known = None;
+        let (filling, arrival) = self.write(key.hash, |locked, prepaid| {
+            let attributes = self.attributes(locked, key, spec, None);
+            let new = New { hash: key.hash, key: key.bytes, parts: &[], vlen, attributes };
+            let arrival = *known.get_or_insert_with(|| locked.announce(key.hash, new.item_len()));
+            let locator = match locked.stage(&new, Some(&arrival), prepaid)? {
+                Room::At(locator) => locator,
+                // Memory is being asked for before the value is known: it is given, whatever the policy makes of it later.
+                Room::TurnedAway => match locked.stage(&new, None, prepaid)? {
+                    Room::At(locator) => locator,
+                    Room::TurnedAway => return Err(locked.out_of_memory().into()),
+                },
+            };
+            Ok((Filling::new(&mut locked.core.slab, &self.ctx.arena, locator), arrival))
+        })?;
+        let (hash, namespace) = (key.hash, key.namespace);
+        Ok(Reserved { filling: Some(filling), arrival, hash, namespace, key: key.bytes.into(), spec: *spec })
+    }
+
+    /// Publishes a reserved value, under its options' conditions as they are now.
+    pub(crate) fn publish(&self, reserved: &mut Reserved) -> Result<Outcome> {
+        let Some(filling) = reserved.filling.take() else { return Ok(Outcome::default()) };
+        self.before();
+        let key = Key { namespace: reserved.namespace, bytes: &reserved.key, hash: reserved.hash };
+        let mut locked = self.shard(key.hash).lock(&self.ctx);
+        let locator = filling.finish(&mut locked.core.slab, &self.ctx.arena);
+        let (mut outcome, before, go_on) = Self::judge(&mut locked, key, &reserved.spec);
+        if !go_on {
+            locked.retire_unpublished(locator);
+            return Ok(outcome);
+        }
+        let mut wanted = self.attributes(&mut locked, key, &reserved.spec, before);
+        let reserved_as = locked.item(locator).attributes();
+        if !locked.core.slab.rewrite_header(&self.ctx.arena, locator, &wanted) {
+            // The value that was there has a token, or an idle time to keep, for which the reserved header has no room.
+            wanted.token = reserved_as.token.and(wanted.token);
+            wanted.idle_ms = reserved_as.idle_ms;
+            if !locked.core.slab.rewrite_header(&self.ctx.arena, locator, &wanted) {
+                wanted = crate::slab::Attributes { generation: wanted.generation, ..reserved_as };
+                locked.core.slab.rewrite_header(&self.ctx.arena, locator, &wanted);
+            }
+        }
+        locked.publish(key.hash, locator, Some(reserved.arrival))?;
+        locked.after_write();
+        outcome.token = wanted.token;
+        outcome.stored = true;
+        self.ctx.sessions.current().count(crate::index::Counter::Sets);
+        Ok(outcome)
+    }
+
+    /// Frees a reserved value that is not wanted any more.
+    pub(crate) fn abandon(&self, reserved: &mut Reserved) {
+        if let Some(filling) = reserved.filling.take() {
+            let mut locked = self.shard(reserved.hash).lock(&self.ctx);
+            let locator = filling.finish(&mut locked.core.slab, &self.ctx.arena);
+            locked.retire_unpublished(locator);
+        }
+    }
+
+    /// What is there of a key, and whether the options' condition allows to store over it.
+    pub(super) fn judge(
+        locked: &mut crate::shard::Locked<'_>,
+        key: Key<'_>,
+        spec: &SetSpec,
+    ) -> (Outcome, Option<crate::slab::Attributes>, bool) {
+        let found = locked.find(key.hash, key.namespace, key.bytes);
+        let before = found.map(|f| locked.item(f.locator).attributes());
+        let old = found.filter(|_| spec.want_old).map(|f| locked.item(f.locator).value().to_vec());
+        let go_on = match spec.condition {
+            Condition::Always => true,
+            Condition::Absent => found.is_none(),
+            Condition::Present => found.is_some(),
+            Condition::Token(token) => before.is_some_and(|old| old.token == Some(token)),
+        };
+        (Outcome { existed: found.is_some(), old, ..Outcome::default() }, before, go_on)
+    }
+}

@@ -1,0 +1,194 @@
+//! Several keys changed as one.
+//!
+//! 1. Lock the keys' shards in order, copy what is there, unlock.
+//! 2. Let the program decide, without any lock: it may take its time, call the cache, or panic.
+//! 3. Lock the shards again. If anything that was seen has changed, go back to 1.
+//! 4. Stage all new values. If memory for one lacks, free the staged, unlock, find memory, go back to 3.
+//! 5. Publish and remove, all under the locks.
+//!
+//! So every update happens at one moment, between all other writes to these keys. A retry means that another write got
+//! through, so some thread always gets on.
+
+use std::collections::BTreeSet;
+
+use smallvec::SmallVec;
+
+use super::{Engine, Key, SetSpec};
+use crate::error::{Error, ErrorKind, Result};
+use crate::shard::{Cause, Locked, New, Room, Shortage};
+use crate::slab::{Attributes, Locator};
+
+/// What was there when an update began.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Seen {
+    pub(crate) value: Vec<u8>,
+    pub(crate) attributes: Attributes,
+}
+
+/// What an update makes of a key.
+#[derive(Debug, Clone, Default)]
+pub(crate) enum Effect {
+    #[default]
+    Leave,
+    Store(Vec<u8>, SetSpec),
+    Remove,
+}
+
+/// Locks of several shards, in order.
+type Locks<'a> = SmallVec<[(usize, Locked<'a>); 4]>;
+
+impl Engine {
+    /// See the module. `decide` is given what is there of each key, and may be called several times.
+    pub(crate) fn update<R>(
+        &self,
+        keys: &[Key<'_>],
+        mut decide: impl FnMut(&[Option<Seen>]) -> (Vec<Effect>, R),
+    ) -> Result<R> {
+        let distinct: BTreeSet<_> = keys.iter().map(|k| (k.namespace, k.bytes)).collect();
+        if distinct.len() < keys.len() {
+            return Err(Error::new(ErrorKind::DuplicateKey, "the same key was given twice to one update"));
+        }
+        keys.iter().try_for_each(|key| Self::check_key(key.bytes))?;
+        self.before();
+        loop {
+            let seen = {
+                let mut locks = self.lock_all(keys);
+                keys.iter().map(|&key| Self::see(self.locked(&mut locks, key), key)).collect::<Vec<_>>()
+            };
+            let (effects, result) = decide(&seen);
+            for (key, effect) in keys.iter().zip(&effects) {
+                if let Effect::Store(value, _) = effect {
+                    self.check_value(key.bytes.len(), value.len())?;
+                }
+            }
+            if self.apply(keys, &seen, &effects)? {
+                return Ok(result);
+            }
+        }
+    }
+
+    fn lock_all(&self, keys: &[Key<'_>]) -> Locks<'_> {
+        let shards: BTreeSet<usize> = keys.iter().map(|key| self.ctx.hasher.shard(key.hash)).collect();
+        shards.into_iter().map(|id| (id, self.shards[id].lock(&self.ctx))).collect()
+    }
+
+    fn locked<'l, 'a>(&self, locks: &'l mut Locks<'a>, key: Key<'_>) -> &'l mut Locked<'a> {
+        let id = self.ctx.hasher.shard(key.hash);
+        // lock_all has locked every key's shard.
+        let at = locks.iter().position(|(shard, _)| *shard == id).unwrap_or_default();
+        &mut locks[at].1
+    }
+
+    fn see(locked: &mut Locked<'_>, key: Key<'_>) -> Option<Seen> {
+        let found = locked.find(key.hash, key.namespace, key.bytes)?;
+        let item = locked.item(found.locator);
+        // Uses do not change what an item is.
+        Some(Seen { value: item.value().to_vec(), attributes: Attributes { last_use: 0, ..item.attributes() } })
+    }
+
+    fn is_as_seen(locked: &mut Locked<'_>, key: Key<'_>, seen: Option<&Seen>) -> bool {
+        match (locked.find(key.hash, key.namespace, key.bytes), seen) {
+            (None, None) => true,
+            (Some(found), Some(seen)) => {
+                let item = locked.item(found.locator);
+                item.value() == seen.value && Attributes { last_use: 0, ..item.attributes() } == seen.attributes
+            }
+            _ => false,
+        }
+    }
+
+    /// Steps 3 to 5. False if something has changed meanwhile.
+    fn apply(&self, keys: &[Key<'_>], seen: &[Option<Seen>], effects: &[Effect]) -> Result<bool> {
+        let mut prepaid = 0;
+        let mut rounds = 0;
+        let result = loop {
+            let mut locks = self.lock_all(keys);
+            for (_, locked) in &mut locks {
+                locked.asked = rounds > 4;
+            }
+            let mut staged: SmallVec<[(usize, Locator); 4]> = SmallVec::new();
+            let shortage = self.stage_all(keys, seen, effects, &mut locks, &mut staged, &mut prepaid);
+            // Staging may have evicted what was seen.
+            let unchanged = keys
+                .iter()
+                .zip(seen)
+                .all(|(&key, seen)| Self::is_as_seen(self.locked(&mut locks, key), key, seen.as_ref()));
+            if shortage.is_none() && unchanged {
+                break self.publish_all(keys, effects, &mut locks, &staged).map(|()| true);
+            }
+            for (i, locator) in staged {
+                self.locked(&mut locks, keys[i]).retire_unpublished(locator);
+            }
+            drop(locks);
+            match shortage {
+                None => break Ok(false),
+                Some((i, shortage)) => {
+                    if let Err(error) = self.collect(shortage, self.shard(keys[i].hash), rounds, &mut prepaid) {
+                        break Err(error);
+                    }
+                }
+            }
+            rounds += 1;
+        };
+        self.ctx.arena.ledger.release(crate::slab::Account::Slab, prepaid);
+        result
+    }
+
+    fn stage_all(
+        &self,
+        keys: &[Key<'_>],
+        seen: &[Option<Seen>],
+        effects: &[Effect],
+        locks: &mut Locks<'_>,
+        staged: &mut SmallVec<[(usize, Locator); 4]>,
+        prepaid: &mut u64,
+    ) -> Option<(usize, Shortage)> {
+        for (i, (&key, effect)) in keys.iter().zip(effects).enumerate() {
+            let Effect::Store(value, spec) = effect else { continue };
+            let locked = self.locked(locks, key);
+            let attributes = self.attributes(locked, key, spec, seen[i].as_ref().map(|s| s.attributes));
+            let parts: [&[u8]; 1] = [value];
+            let new = New { hash: key.hash, key: key.bytes, parts: &parts, vlen: value.len(), attributes };
+            match locked.stage(&new, None, prepaid) {
+                Ok(Room::At(locator)) => staged.push((i, locator)),
+                Ok(Room::TurnedAway) => return Some((i, Shortage::Memory(locked.out_of_memory()))),
+                Err(shortage) => return Some((i, shortage)),
+            }
+        }
+        None
+    }
+
+    fn publish_all(
+        &self,
+        keys: &[Key<'_>],
+        effects: &[Effect],
+        locks: &mut Locks<'_>,
+        staged: &[(usize, Locator)],
+    ) -> Result<()> {
+        let session = self.ctx.sessions.current();
+        for (&key, effect) in keys.iter().zip(effects) {
+            if matches!(effect, Effect::Remove) {
+                let locked = self.locked(locks, key);
+                let found = locked.find(key.hash, key.namespace, key.bytes);
+                session.count(if found.is_some() {
+                    crate::index::Counter::DeleteHits
+                } else {
+                    crate::index::Counter::DeleteMisses
+                });
+                if let Some(found) = found {
+                    locked.remove(found, Cause::Removed);
+                }
+            }
+        }
+        let mut first_error = Ok(());
+        for &(i, locator) in staged {
+            let locked = self.locked(locks, keys[i]);
+            if let Err(error) = locked.publish(keys[i].hash, locator, None) {
+                first_error = Err(error);
+            }
+            locked.after_write();
+            session.count(crate::index::Counter::Sets);
+        }
+        first_error
+    }
+}

@@ -1,0 +1,216 @@
+//! What is done beside the operations: clearing, changing limits and policy, and maintenance in bounded steps.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use super::Engine;
+use crate::error::{Error, ErrorKind, Result};
+use crate::policy::{EvictionPolicy, Objective};
+use crate::shard::Automove;
+use crate::slab::{ClassId, thread_cpu_ns};
+
+/// Figures of maintenance.
+#[derive(Debug, Default)]
+pub(super) struct UpkeepState {
+    pub(super) runs: AtomicU64,
+    pub(super) cpu_ns: AtomicU64,
+}
+
+/// Buckets that a policy which takes over is shown in one hold of a lock.
+const ADOPT_STEP: u64 = 128;
+
+impl Engine {
+    /// Clears a namespace: one store, but that the sixteenth clear in a row waits for a sweep of what the first has left.
+    pub(crate) fn clear(&self, namespace: u8) {
+        self.flush_count.fetch_add(1, Relaxed);
+        loop {
+            let swept = self.shards.iter().map(|s| s.lock(&self.ctx).swept_for()).min().unwrap_or_default();
+            if self.ctx.namespaces.clear(namespace, swept) {
+                return;
+            }
+            for shard in &self.shards {
+                while shard.sweep_once(&self.ctx) {}
+            }
+        }
+    }
+
+    /// Clears every namespace.
+    pub(crate) fn clear_all(&self) {
+        for namespace in 0..=255 {
+            if namespace == 0 || self.len(namespace) > 0 {
+                self.clear(namespace);
+            }
+        }
+    }
+
+    /// Clears a namespace when the clock has come to an internal time.
+    pub(crate) fn clear_at(&self, namespace: u8, at: u64) {
+        let mut flushes = self.flushes.lock();
+        let due = flushes.entry(at).or_default();
+        if !due.contains(&namespace) {
+            due.push(namespace);
+        }
+        self.ctx.set_flush_at(flushes.keys().next().copied().unwrap_or(u64::MAX));
+    }
+
+    /// Does what `clear_at` was told, as far as it is due.
+    #[cold]
+    pub(crate) fn run_flushes(&self) {
+        let mut due = Vec::new();
+        {
+            let mut flushes = self.flushes.lock();
+            let later = flushes.split_off(&(self.ctx.now() + 1));
+            due.extend(std::mem::replace(&mut *flushes, later).into_values().flatten());
+            // Cleared before the next one's time is announced, so that nobody reads on in between.
+            for &namespace in &due {
+                self.clear(namespace);
+            }
+            self.ctx.set_flush_at(flushes.keys().next().copied().unwrap_or(u64::MAX));
+        }
+    }
+
+    /// Live items of a namespace (those that have ended and were not yet swept included).
+    pub(crate) fn len(&self, namespace: u8) -> u64 {
+        self.before();
+        self.shards.iter().map(|s| s.lock(&self.ctx).tally(namespace).items).sum()
+    }
+
+    /// Changes the limit. Items leave at once as far as needed, a page at a time; memory above it goes back to the system.
+    pub(crate) fn set_max_memory(&self, limit: u64) -> Result<()> {
+        let (ledger, least) = (&self.ctx.arena.ledger, (self.shards.len() * self.ctx.arena.page_size() * 4) as u64);
+        let least = least.max(64 << 10) + ledger.reserved();
+        let most = self.ctx.arena.address_space() as u64 / 5 * 4;
+        if !(least..=most).contains(&limit) {
+            return Err(Error::new(
+                ErrorKind::InvalidConfig,
+                format!(
+                    "max_memory cannot become {limit} bytes: this cache takes from {least} to {most} (see address_space)"
+                ),
+            ));
+        }
+        ledger.set_limit(limit);
+        self.shrink_to_limit();
+        Ok(())
+    }
+
+    /// Changes what is kept out of the items' reach.
+    pub(crate) fn set_reserved_memory(&self, reserved: u64) -> Result<()> {
+        let ledger = &self.ctx.arena.ledger;
+        let least = ((self.shards.len() * self.ctx.arena.page_size() * 4) as u64).max(64 << 10);
+        let most = ledger.limit().saturating_sub(least);
+        if reserved > most {
+            return Err(Error::new(
+                ErrorKind::InvalidConfig,
+                format!("reserved_memory cannot become {reserved} bytes: at most {most} with this max_memory"),
+            ));
+        }
+        ledger.set_reserved(reserved);
+        self.shrink_to_limit();
+        Ok(())
+    }
+
+    /// Gives memory back, a page a hold, until the ledger is within its room or nothing more can go.
+    fn shrink_to_limit(&self) {
+        let mut stuck = 0;
+        while self.ctx.arena.ledger.excess() > 0 && stuck < 3 {
+            let before = self.ctx.arena.ledger.used();
+            for shard in &self.shards {
+                // Evictions do not free a page each time: some rounds a shard before it is called stuck.
+                for _ in 0..256 {
+                    if self.ctx.arena.ledger.excess() == 0 {
+                        return;
+                    }
+                    let used = self.ctx.arena.ledger.used();
+                    let progress = shard.lock(&self.ctx).give_back();
+                    if progress != crate::shard::Progress::Made || self.ctx.arena.ledger.used() < used {
+                        break;
+                    }
+                }
+            }
+            stuck = if self.ctx.arena.ledger.used() < before { 0 } else { stuck + 1 };
+        }
+    }
+
+    /// Changes the policy. Stored items stay; the new policy starts without knowing how they were used.
+    pub(crate) fn set_policy(&self, policy: EvictionPolicy, objective: Objective) {
+        let mut current = self.policy.lock();
+        if *current == (policy, objective) {
+            return;
+        }
+        *current = (policy, objective);
+        for shard in &self.shards {
+            shard.lock(&self.ctx).change_policy(policy, objective);
+            while !shard.lock(&self.ctx).adopt_step(policy, ADOPT_STEP) {}
+        }
+    }
+
+    /// Moves a page from one class to another, or to the class that asks next. False if there was none to move.
+    pub(crate) fn reassign(&self, from: usize, to: usize) -> Result<bool> {
+        let classes = self.ctx.classes.len();
+        if from >= classes || to >= classes || from == to {
+            return Err(Error::new(
+                ErrorKind::NotFound,
+                format!(
+                    "cannot move a page from class {from} to class {to}: give two different ones of 0 to {}",
+                    classes - 1
+                ),
+            ));
+        }
+        let (from, to) = (ClassId(from as u8), ClassId(to as u8));
+        let most = self.shards.iter().max_by_key(|s| s.lock(&self.ctx).core.slab.classes[from.index()].pages);
+        Ok(most.is_some_and(|shard| shard.lock(&self.ctx).reassign(from, to)))
+    }
+
+    /// Whether maintenance has something to do.
+    pub(crate) fn needs_upkeep(&self) -> bool {
+        self.ctx.flush_due()
+            || self.ctx.arena.ledger.excess() > 0
+            || self.shards.iter().any(|s| s.needs_upkeep(&self.ctx))
+    }
+
+    /// Works for up to `budget` of CPU time, a step at a time, or until there is nothing left to do. Returns the time used
+    /// and whether all is done.
+    pub(crate) fn maintain(&self, budget: Duration) -> (Duration, bool) {
+        let (start, cpu) = (Instant::now(), thread_cpu_ns());
+        let used = || match thread_cpu_ns() - cpu {
+            0 => start.elapsed(),
+            ns => Duration::from_nanos(ns),
+        };
+        self.before();
+        if self.ctx.arena.ledger.excess() > 0 {
+            self.shrink_to_limit();
+        }
+        if self.ctx.automove() == Automove::Slow {
+            for shard in &self.shards {
+                shard.lock(&self.ctx).move_page(None);
+            }
+        }
+        let mut done = false;
+        while !done && used() < budget {
+            done = true;
+            for shard in &self.shards {
+                done &= !shard.sweep_once(&self.ctx);
+                if used() >= budget {
+                    break;
+                }
+            }
+        }
+        for shard in &self.shards {
+            shard.lock(&self.ctx).settle_ledger();
+        }
+        self.upkeep.runs.fetch_add(1, Relaxed);
+        let used = used();
+        self.upkeep.cpu_ns.fetch_add(used.as_nanos() as u64, Relaxed);
+        (used, done && !self.needs_upkeep())
+    }
+
+    /// Checks every invariant that can be checked while nobody else is at work; panics where one does not hold. For tests.
+    pub(crate) fn check(&self) {
+        for shard in &self.shards {
+            shard.lock(&self.ctx).check();
+        }
+        let ledger = &self.ctx.arena.ledger;
+        let owned: u64 = self.shards.iter().map(|s| s.owned_bytes()).sum();
+        assert!(ledger.of(crate::slab::Account::Slab) >= owned + self.ctx.arena.pooled_bytes());
+    }
+}

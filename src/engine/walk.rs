@@ -1,0 +1,71 @@
+//! Walking over all items by cursor.
+//!
+//! A cursor is a hash: all smaller ones have been visited. Shards and buckets are in the order of hashes, whatever the
+//! tables' sizes, so a walk visits every key that is there throughout at least once (in fact once, unless a key is removed
+//! and stored again), though the tables grow and shrink meanwhile.
+
+use super::Engine;
+use crate::slab::Attributes;
+
+/// An item that a walk came by.
+#[derive(Debug, Clone)]
+pub(crate) struct Visited {
+    pub(crate) key: Box<[u8]>,
+    pub(crate) value: Option<Box<[u8]>>,
+    pub(crate) value_len: usize,
+    pub(crate) attributes: Attributes,
+}
+
+/// Buckets visited in one hold of a lock.
+const STEP: u64 = 8;
+
+impl Engine {
+    /// Visits the items of a namespace from a cursor on, until `count` were found or a few steps were taken. Returns the
+    /// next cursor, None at the end.
+    pub(crate) fn walk(
+        &self,
+        namespace: u8,
+        mut cursor: u64,
+        count: usize,
+        with_values: bool,
+        found: &mut Vec<Visited>,
+    ) -> Option<u64> {
+        self.before();
+        let before = found.len();
+        for _ in 0..64 {
+            cursor = self.walk_step(namespace, cursor, with_values, found)?;
+            if found.len() - before >= count {
+                break;
+            }
+        }
+        Some(cursor)
+    }
+
+    /// Visits a few buckets under one hold.
+    fn walk_step(&self, namespace: u8, cursor: u64, with_values: bool, found: &mut Vec<Visited>) -> Option<u64> {
+        let id = self.ctx.hasher.shard(cursor);
+        let shard = &self.shards[id];
+        let last_of_shard = match id + 1 {
+            next if next < self.shards.len() => self.ctx.hasher.first_of(next) - 1,
+            _ => u64::MAX,
+        };
+        let locked = shard.lock(&self.ctx);
+        let stride = shard.table.hashes_per_bucket().saturating_mul(STEP);
+        let last = cursor.saturating_add(stride - 1).min(last_of_shard);
+        shard.table.each_in_range(cursor, last, |_, slot| {
+            let Some(locator) = slot.locator() else { return };
+            let item = locked.item(locator);
+            let hash = self.ctx.hasher.hash(item.namespace(), item.key());
+            if item.namespace() != namespace || !(cursor..=last).contains(&hash) || locked.is_gone(locator) {
+                return;
+            }
+            found.push(Visited {
+                key: item.key().into(),
+                value: with_values.then(|| item.value().into()),
+                value_len: item.value_len(),
+                attributes: item.attributes(),
+            });
+        });
+        last.checked_add(1)
+    }
+}

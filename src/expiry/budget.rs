@@ -1,0 +1,50 @@
+//! How much of a core maintenance may take: a leaky bucket of CPU time.
+
+use std::time::Duration;
+
+/// Allows work for a share of the time that passes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CpuShare {
+    /// From 0 (exclusive) to 1.
+    share: f64,
+    /// CPU time that may be used now; never more than half a second's worth.
+    credit: Duration,
+}
+
+impl CpuShare {
+    pub(crate) fn new(share: f64) -> CpuShare {
+        CpuShare { share, credit: Duration::ZERO }
+    }
+
+    /// Time has passed.
+    pub(crate) fn earn(&mut self, passed: Duration) {
+        let most = Duration::from_secs_f64(0.5 * self.share);
+        self.credit = (self.credit + passed.mul_f64(self.share)).min(most);
+    }
+
+    /// What may be used now.
+    pub(crate) fn credit(&self) -> Duration {
+        self.credit
+    }
+
+    /// Work was done.
+    pub(crate) fn spend(&mut self, used: Duration) {
+        self.credit = self.credit.saturating_sub(used);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spends_what_it_earned() {
+        let mut share = CpuShare::new(0.05);
+        share.earn(Duration::from_millis(100));
+        assert_eq!(share.credit(), Duration::from_millis(5));
+        share.spend(Duration::from_millis(4));
+        assert_eq!(share.credit(), Duration::from_millis(1));
+        share.earn(Duration::from_secs(1000));
+        assert_eq!(share.credit(), Duration::from_millis(25));
+    }
+}

@@ -1,0 +1,104 @@
+//! Key to hash. One 64-bit hash says everything about where an item goes:
+//!
+//! ```text
+//!  63            64-s 63-s                                          8 7      0
+//! ┌──────────────────┬───────────────────────────────────────────────┬────────┐
+//! │ shard (s bits)   │ home bucket: these bits as a fraction of 1    │ tag    │
+//! └──────────────────┴───────────────────────────────────────────────┴────────┘
+//! ```
+//! So the order of hashes is the order of shards and, within one, of home buckets, whatever the sizes of the tables: a
+//! position in it is a cursor that survives growth.
+//!
+//! The function is rapidhash V3 with secrets from the cache's seed: the same in every build and on every machine, so that a
+//! file that holds an index can be read elsewhere; seeded at random by default, so that nobody can aim at a bucket.
+
+use rapidhash::v3::{RapidSecrets, rapidhash_v3_inline};
+
+/// Hashes keys of one cache.
+#[derive(Debug, Clone)]
+pub(crate) struct KeyHasher {
+    secrets: RapidSecrets,
+    shard_bits: u32,
+}
+
+impl KeyHasher {
+    /// For `2^shard_bits` shards.
+    pub(crate) fn new(seed: u64, shard_bits: u32) -> KeyHasher {
+        KeyHasher { secrets: RapidSecrets::seed(seed), shard_bits }
+    }
+
+    /// The hash of a key in a namespace.
+    #[inline(always)]
+    pub(crate) fn hash(&self, namespace: u8, key: &[u8]) -> u64 {
+        let h = rapidhash_v3_inline::<true, false, false>(key, &self.secrets);
+        if namespace == 0 {
+            return h;
+        }
+        let mixed = u128::from(h ^ u64::from(namespace)) * u128::from(0x9e37_79b9_7f4a_7c15_u64);
+        (mixed as u64) ^ (mixed >> 64) as u64
+    }
+
+    #[inline(always)]
+    pub(crate) fn shard(&self, hash: u64) -> usize {
+        // Two shifts, because one by 64 is not defined.
+        (hash >> 1 >> (63 - self.shard_bits)) as usize
+    }
+
+    /// The first hash of a shard.
+    pub(crate) fn first_of(&self, shard: usize) -> u64 {
+        if self.shard_bits == 0 { 0 } else { (shard as u64) << (64 - self.shard_bits) }
+    }
+}
+
+/// The tag of a hash: never 0, which means an empty slot.
+#[inline(always)]
+pub(super) fn tag(hash: u64) -> u8 {
+    let low = hash as u8;
+    if low == 0 { 0x80 } else { low }
+}
+
+/// How far the other place of an item with this tag is from its home: 1 to 7 buckets.
+#[inline(always)]
+pub(super) fn distance(tag: u8) -> u64 {
+    1 + u64::from(tag % 7)
+}
+
+/// The home bucket of a hash in a table of `buckets`, given how many top bits chose the shard.
+#[inline(always)]
+pub(super) fn home(hash: u64, shard_bits: u32, buckets: u64) -> u64 {
+    ((u128::from(hash << shard_bits) * u128::from(buckets)) >> 64) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_function_is_pinned() {
+        // Files depend on it: a change of these values is a change of format.
+        let hasher = KeyHasher::new(42, 3);
+        let hashes = [hasher.hash(0, b""), hasher.hash(0, b"larder"), hasher.hash(7, b"larder")];
+        assert_eq!(hashes, PINNED);
+    }
+
+    const PINNED: [u64; 3] = [0, 0, 0];
+
+    #[test]
+    fn shards_and_homes_follow_the_hash_in_order() {
+        let hasher = KeyHasher::new(1, 4);
+        let mut hashes: Vec<u64> = (0..1000u32).map(|i| hasher.hash(0, &i.to_le_bytes())).collect();
+        hashes.sort_unstable();
+        let places: Vec<(usize, u64)> = hashes.iter().map(|&h| (hasher.shard(h), home(h, 4, 77))).collect();
+        assert!(places.is_sorted());
+        assert!(hashes.iter().all(|&h| hasher.first_of(hasher.shard(h)) <= h));
+        assert_eq!(KeyHasher::new(1, 0).shard(u64::MAX), 0);
+    }
+
+    #[test]
+    fn namespaces_part_keys() {
+        let hasher = KeyHasher::new(1, 0);
+        let of: Vec<u64> = (0..=255).map(|n| hasher.hash(n, b"key")).collect();
+        let distinct: std::collections::HashSet<_> = of.iter().collect();
+        assert_eq!(distinct.len(), 256);
+    }
+}

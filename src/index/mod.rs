@@ -1,0 +1,26 @@
+//! Finding items: per shard a table of 64-byte buckets that readers search without a lock.
+//!
+//! | file | what |
+//! |---|---|
+//! | `hash` | key to 64 bits, and what each of the bits is for |
+//! | `bucket` | seven tags in one word, seven slots |
+//! | `words` | the reserved memory behind a table |
+//! | `table` | where a bucket is while the table grows and shrinks; search, insert, remove |
+//! | `room` | making room in a full bucket by moving items to their other place |
+//! | `resize` | the table's steps from one size to the next |
+//! | `hazard` | a thread's session with a cache: announced items, private counters |
+//! | `reader` | a protected item: search, announce, look again |
+
+mod bucket;
+mod hash;
+pub(crate) mod hazard;
+mod reader;
+mod resize;
+mod room;
+mod table;
+mod words;
+
+pub(crate) use hash::KeyHasher;
+pub(crate) use hazard::{Counter, Session, Sessions};
+pub(crate) use reader::{Pinned, prefetch, prefetch_item};
+pub(crate) use table::{Place, Search, Table};

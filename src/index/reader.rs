@@ -1,0 +1,143 @@
+//! Reading without a lock: search the table, announce what is found, look again, and then use the bytes in place.
+//!
+//! Invariant: a [`Pinned`] item's locator stands in one of the session's hazard slots from before the second look at the
+//! index slot until it is dropped, so its chunk is not reused (`hazard` has the argument).
+#![allow(unsafe_code)]
+
+use std::marker::PhantomData;
+
+use super::hazard::Session;
+use super::table::{Search, Table};
+use crate::slab::{Arena, ItemRef, Locator, Slot};
+use crate::sync::{AtomicU64, Ordering};
+
+/// An item that stays where it is until this is dropped. Belongs to the thread that made it.
+#[derive(Debug)]
+pub(crate) struct Pinned<'a> {
+    item: ItemRef<'a>,
+    word: &'a AtomicU64,
+    slot: Slot,
+    session: &'a Session,
+    hazard: usize,
+    _this_thread: PhantomData<*const ()>,
+}
+
+impl<'a> Pinned<'a> {
+    /// Searches for a key. `hazard` is a slot that the caller has taken from the session; it passes to the result, and is
+    /// dropped when there is none.
+    #[inline(always)]
+    pub(crate) fn find(
+        table: &'a Table,
+        arena: &'a Arena,
+        session: &'a Session,
+        hazard: usize,
+        hash: u64,
+        namespace: u8,
+        key: &[u8],
+    ) -> Search<Pinned<'a>> {
+        let found = table.search(hash, |word| {
+            let mut slot = Slot(word.load(Ordering::Acquire));
+            loop {
+                let locator = slot.locator()?;
+                session.announce(hazard, locator);
+                let again = Slot(word.load(Ordering::SeqCst));
+                if again.locator() == Some(locator) {
+                    // SAFETY: announced before the slot was seen to hold it; the announcement stands until `Pinned` is
+                    // dropped (or is overwritten below, when this item is not used any more).
+                    let item = unsafe { arena.item(locator) };
+                    return item.is(namespace, key).then_some((item, word, again));
+                }
+                slot = again;
+            }
+        });
+        match found {
+            Search::Found((item, word, slot)) => {
+                Search::Found(Pinned { item, word, slot, session, hazard, _this_thread: PhantomData })
+            }
+            Search::Missing => {
+                session.drop_hazard(hazard);
+                Search::Missing
+            }
+            Search::Unsure => {
+                session.drop_hazard(hazard);
+                Search::Unsure
+            }
+        }
+    }
+
+    /// Pins an item that the caller has found under the shard's lock, which it still holds.
+    pub(crate) fn hold(
+        arena: &'a Arena,
+        table: &'a Table,
+        place: super::Place,
+        slot: Slot,
+        session: &'a Session,
+        hazard: usize,
+    ) -> Option<Pinned<'a>> {
+        let Some(locator) = slot.locator() else {
+            session.drop_hazard(hazard);
+            return None;
+        };
+        session.announce(hazard, locator);
+        // SAFETY: the lock is held, so the item cannot have been replaced before it was announced.
+        let item = unsafe { arena.item(locator) };
+        let word = table.word(place);
+        Some(Pinned { item, word, slot, session, hazard, _this_thread: PhantomData })
+    }
+
+    /// The item; no longer than this pin lives.
+    #[inline(always)]
+    pub(crate) fn item(&self) -> ItemRef<'_> {
+        self.item
+    }
+
+    /// The index slot as it was seen.
+    #[inline(always)]
+    pub(crate) fn slot(&self) -> Slot {
+        self.slot
+    }
+
+    /// Whether the index still leads to this very item.
+    pub(crate) fn is_current(&self) -> bool {
+        Slot(self.word.load(Ordering::SeqCst)).locator() == self.slot.locator()
+    }
+
+    /// Changes the policy's bits if the slot is still as it was seen.
+    #[inline(always)]
+    pub(crate) fn update(&self, to: Slot) -> bool {
+        self.word.compare_exchange(self.slot.0, to.0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+
+    /// The value, for as long as the pin lives.
+    #[inline(always)]
+    pub(crate) fn value(&self) -> &[u8] {
+        self.item.value()
+    }
+}
+
+impl Drop for Pinned<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        self.session.drop_hazard(self.hazard);
+    }
+}
+
+/// Asks for a cache line.
+#[inline(always)]
+pub(crate) fn prefetch<T>(at: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch is a hint; it touches no memory as far as the program can see, and faults on no address.
+    #[allow(unused_unsafe)]
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(at.cast());
+    }
+    let _ = at;
+}
+
+/// Asks for the first two lines of an item: header, key, start of the value.
+#[inline(always)]
+pub(crate) fn prefetch_item(arena: &Arena, locator: Locator) {
+    let at = arena.address(locator);
+    prefetch(at);
+    prefetch(at.wrapping_add(64));
+}

@@ -1,0 +1,253 @@
+//! The table's way from one size to the next: in place, a few buckets a step, nobody waiting.
+//!
+//! Growing from `small` to `big` (an eighth more) goes from the top down: the items of the home just below the pointer are
+//! put where the big size wants them, and the pointer moves past it. Shrinking is the same backwards, from the bottom up.
+//!
+//! Invariants (beside those of `table`):
+//! 1. When growing, buckets at and above the pointer's big home hold no item of the small size but second places, so a
+//!    computed home below the pointer always belongs to the small size, one at or above it to the big size.
+//! 2. A step that finds no room stops before it has changed anything that readers rely on; it can be tried again.
+
+use smallvec::SmallVec;
+
+use super::bucket::SLOTS;
+use super::hash::{distance, home, tag};
+use super::table::{MIN_BUCKETS, Place, SPILL, Table};
+use crate::slab::{Locator, Slot};
+use crate::sync::Ordering;
+
+/// An item on its way: where it was, what the slot held, where the copy is.
+struct Moved {
+    hash: u64,
+    from: Place,
+    copied: Slot,
+}
+
+impl Table {
+    fn sizes(&self) -> (u64, u64, u64) {
+        let g = &*self.geometry;
+        (g.small.load(Ordering::Relaxed), g.big.load(Ordering::Relaxed), g.pointer.load(Ordering::Relaxed))
+    }
+
+    /// Size above this one: an eighth more.
+    fn stretched(buckets: u64) -> u64 {
+        buckets + (buckets / 8).max(1)
+    }
+
+    /// Home buckets of the size that is aimed at.
+    pub(crate) fn homes(&self) -> u64 {
+        self.sizes().1
+    }
+
+    /// Bytes of memory that a table of the big size takes.
+    pub(crate) fn bytes(&self) -> u64 {
+        (self.sizes().1 + SPILL) * 64
+    }
+
+    /// Bytes after the next growth, if there can be one.
+    pub(crate) fn bytes_grown(&self) -> Option<u64> {
+        let grown = Self::stretched(self.sizes().1);
+        (grown <= self.max_buckets()).then_some((grown + SPILL) * 64)
+    }
+
+    /// Begins to grow by an eighth; the memory for it is charged by the caller. The table must be at rest.
+    pub(crate) fn begin_growth(&self) {
+        let (small, big, _) = self.sizes();
+        debug_assert_eq!(small, big);
+        self.moving(|| {
+            self.geometry.pointer.store(small, Ordering::Release);
+            self.geometry.big.store(Self::stretched(big), Ordering::Release);
+        });
+    }
+
+    /// Begins to shrink to eight ninths, if the table is larger than the smallest. The table must be at rest.
+    pub(crate) fn begin_shrink(&self) -> bool {
+        let (small, big, _) = self.sizes();
+        debug_assert_eq!(small, big);
+        let less = (big - big.div_ceil(9)).max(MIN_BUCKETS);
+        if less >= big {
+            return false;
+        }
+        self.moving(|| {
+            // Pointer first: while it is 0, the big size counts for everybody, whatever `small` says.
+            self.geometry.pointer.store(0, Ordering::Release);
+            self.geometry.small.store(less, Ordering::Release);
+        });
+        true
+    }
+
+    /// Whether the table is on its way between two sizes. Which way is the caller's choice at every step: a growth that is
+    /// no longer wanted is taken back by shrinking, and the other way round.
+    pub(crate) fn is_resizing(&self) -> bool {
+        let (small, big, _) = self.sizes();
+        small != big
+    }
+
+    /// Takes up to `homes` steps of growth. `prefetch` is shown the items of the buckets to come; `hash_of` hashes one.
+    /// True when the growth is complete.
+    pub(crate) fn grow_step(
+        &self,
+        homes: u64,
+        prefetch: impl FnMut(Locator),
+        mut hash_of: impl FnMut(Locator) -> u64,
+    ) -> bool {
+        let (small, big, pointer) = self.sizes();
+        if small == big {
+            return true;
+        }
+        let to = pointer.saturating_sub(homes);
+        self.prefetch_homes(to, pointer, prefetch);
+        for at in (to..pointer).rev() {
+            let mine = |hash| home(hash, self.shard_bits, small) == at;
+            if !self.move_home(at, at, mine, big, at, &mut hash_of) {
+                return false;
+            }
+        }
+        if to == 0 {
+            self.moving(|| self.geometry.small.store(big, Ordering::Release));
+        }
+        to == 0
+    }
+
+    /// Takes up to `homes` steps of shrinking; true when it is complete.
+    pub(crate) fn shrink_step(
+        &self,
+        homes: u64,
+        prefetch: impl FnMut(Locator),
+        mut hash_of: impl FnMut(Locator) -> u64,
+    ) -> bool {
+        let (small, big, pointer) = self.sizes();
+        if small == big {
+            return true;
+        }
+        let to = (pointer + homes).min(small);
+        let scaled = |at: u64| (u128::from(at) * u128::from(big) / u128::from(small)) as u64;
+        self.prefetch_homes(scaled(pointer), scaled(to) + 1, prefetch);
+        for at in pointer..to {
+            let (first, last) = (scaled(at), (scaled(at + 1) + 1).min(big - 1));
+            let mine = |hash| home(hash, self.shard_bits, small) == at;
+            if !self.move_home(first, last, mine, small, at + 1, &mut hash_of) {
+                return false;
+            }
+        }
+        if to < small {
+            return false;
+        }
+        self.moving(|| {
+            self.geometry.big.store(small, Ordering::Release);
+            self.geometry.pointer.store(0, Ordering::Release);
+        });
+        let (end, was) = ((small + SPILL) as usize * 8, (big + SPILL) as usize * 8);
+        self.words.give_back(end, was);
+        true
+    }
+
+    fn prefetch_homes(&self, from: u64, to: u64, mut prefetch: impl FnMut(Locator)) {
+        for at in from..(to + SPILL).min(self.buckets()) {
+            self.each_in_bucket(at, |_, slot| {
+                if let Some(locator) = slot.locator() {
+                    prefetch(locator);
+                }
+            });
+        }
+    }
+
+    /// Moves every item whose computed home is in `[first, last]` and for which `mine` holds to its place in a table of
+    /// `size`; then sets the pointer to `next`. False if there was no room for one of them (and nothing has changed).
+    fn move_home(
+        &self,
+        first: u64,
+        last: u64,
+        mine: impl Fn(u64) -> bool,
+        size: u64,
+        next: u64,
+        hash_of: &mut impl FnMut(Locator) -> u64,
+    ) -> bool {
+        // An attempt that lacks room makes some, which may move the very items it had in hand, and starts again.
+        for _ in 0..32 {
+            let (leaving, staying) = self.items_of_homes(first, last, &mine, size, hash_of);
+            match self.try_move(&leaving, &staying, size, next) {
+                Ok(()) => return true,
+                Err((home, other)) => {
+                    if self.make_room(home, other).is_none() {
+                        return false;
+                    }
+                }
+            }
+        }
+        false
+    }
+
+    /// The items that `move_home` moves, and those that are in the right place already, with whether it is their second.
+    fn items_of_homes(
+        &self,
+        first: u64,
+        last: u64,
+        mine: impl Fn(u64) -> bool,
+        size: u64,
+        hash_of: &mut impl FnMut(Locator) -> u64,
+    ) -> (SmallVec<[Moved; 16]>, SmallVec<[(Place, bool); 16]>) {
+        let (mut leaving, mut staying) = (SmallVec::new(), SmallVec::new());
+        for at in first..=(last + SPILL).min(self.buckets() - 1) {
+            let bucket = self.bucket(at);
+            for i in 0..SLOTS {
+                if !bucket.home_of(at, i).is_some_and(|home| (first..=last).contains(&home)) {
+                    continue;
+                }
+                let place = Place { bucket: at, slot: i };
+                let slot = self.get(place);
+                let Some(locator) = slot.locator() else { continue };
+                let hash = hash_of(locator);
+                if !mine(hash) {
+                    continue;
+                }
+                let new_home = home(hash, self.shard_bits, size);
+                if at == new_home || at == new_home + distance(tag(hash)) {
+                    staying.push((place, at != new_home));
+                } else {
+                    leaving.push(Moved { hash, from: place, copied: slot });
+                }
+            }
+        }
+        (leaving, staying)
+    }
+
+    /// Copies, moves the pointer, removes the originals. Without room for all, undoes the copies and names two full buckets.
+    fn try_move(&self, leaving: &[Moved], staying: &[(Place, bool)], size: u64, next: u64) -> Result<(), (u64, u64)> {
+        self.moving(|| {
+            let mut copies: SmallVec<[Place; 16]> = SmallVec::new();
+            for item in leaving {
+                match self.place_copy(item, size) {
+                    Ok(to) => copies.push(to),
+                    Err(full) => {
+                        // Originals are untouched, and readers found them all the time.
+                        for (to, item) in copies.iter().zip(leaving) {
+                            self.settle(*to, item.copied, item.from);
+                        }
+                        return Err(full);
+                    }
+                }
+            }
+            self.geometry.pointer.store(next, Ordering::Release);
+            for &(place, second) in staying {
+                self.bucket(place.bucket).set_second(place.slot, second);
+            }
+            for (item, &to) in leaving.iter().zip(&copies) {
+                self.settle(item.from, item.copied, to);
+            }
+            Ok(())
+        })
+    }
+
+    /// Copies an item to a free slot of one of its two places in a table of `size`; both are named if they are full. No
+    /// other item is moved for it here: that could take away an original which is yet to be settled.
+    fn place_copy(&self, item: &Moved, size: u64) -> Result<Place, (u64, u64)> {
+        let new_home = home(item.hash, self.shard_bits, size);
+        let new_other = new_home + distance(tag(item.hash));
+        let (at_home, at_other) = (self.bucket(new_home).free(), self.bucket(new_other).free());
+        let at = if at_home > 0 && (at_home + 2 >= at_other || at_other == 0) { new_home } else { new_other };
+        let slot = self.bucket(at).first_free().ok_or((new_home, new_other))?;
+        self.bucket(at).fill(slot, item.copied, tag(item.hash), at != new_home);
+        Ok(Place { bucket: at, slot })
+    }
+}

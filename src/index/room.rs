@@ -1,0 +1,81 @@
+//! Room in a full neighbourhood: a chain of moves, each item to its other place, found breadth first.
+//!
+//! Tags and state bits alone say where an item's other place is, so nothing but bucket lines within a few dozen places is
+//! read. Looking at up to 128 buckets finds a chain practically always at a load of .90 (research: two moves fail 1.2 %).
+//!
+//! Invariants:
+//! 1. A chain is carried out from its free end: each move goes into a slot that is free, so no item is ever missing.
+//! 2. A bucket appears at most once in the search, so a chain never crosses itself.
+
+use smallvec::SmallVec;
+
+use super::bucket::SLOTS;
+use super::hash::distance;
+use super::table::{Place, Table};
+
+/// Buckets looked at before giving up.
+const LOOKS: usize = 128;
+
+struct Step {
+    bucket: u64,
+    /// The step whose item would move here, and which of its slots.
+    from: usize,
+    slot: usize,
+}
+
+impl Table {
+    /// Frees a slot in one of two full buckets; returns which one.
+    #[cold]
+    pub(super) fn make_room(&self, home: u64, other: u64) -> Option<u64> {
+        let mut steps: SmallVec<[Step; LOOKS]> = SmallVec::new();
+        for bucket in [home, other] {
+            steps.push(Step { bucket, from: usize::MAX, slot: 0 });
+        }
+        let mut next = 0;
+        while next < steps.len() {
+            let at = steps[next].bucket;
+            for slot in 0..SLOTS {
+                let Some(to) = self.other_place(at, slot) else { continue };
+                if steps.iter().any(|s| s.bucket == to) {
+                    continue;
+                }
+                steps.push(Step { bucket: to, from: next, slot });
+                if self.bucket(to).free() > 0 {
+                    return Some(self.carry_out(&steps));
+                }
+                if steps.len() == LOOKS {
+                    return None;
+                }
+            }
+            next += 1;
+        }
+        None
+    }
+
+    /// The place of an item that it is not in.
+    fn other_place(&self, at: u64, slot: usize) -> Option<u64> {
+        let bucket = self.bucket(at);
+        match bucket.tag(slot) {
+            (0, _) => None,
+            (tag, false) => Some(at + distance(tag)),
+            (_, true) => bucket.home_of(at, slot),
+        }
+    }
+
+    /// Moves the items of the chain that ends at the last step; returns the bucket at its start, which has room then.
+    fn carry_out(&self, steps: &[Step]) -> u64 {
+        self.moving(|| {
+            let mut step = &steps[steps.len() - 1];
+            while step.from != usize::MAX {
+                let source = &steps[step.from];
+                let (tag, second) = self.bucket(source.bucket).tag(step.slot);
+                let from = Place { bucket: source.bucket, slot: step.slot };
+                if let Some(slot) = self.bucket(step.bucket).first_free() {
+                    self.move_slot(from, Place { bucket: step.bucket, slot }, tag, !second);
+                }
+                step = source;
+            }
+            step.bucket
+        })
+    }
+}

@@ -1,0 +1,142 @@
+//! What all shards of a cache share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+
+use super::Namespaces;
+use crate::clock::Clock;
+use crate::index::{KeyHasher, Sessions};
+use crate::slab::{Arena, Classes};
+
+/// When slab pages move from one class to another.
+///
+/// # Examples
+/// ```
+/// use larder::{Automove, Cache};
+/// let cache = Cache::builder().max_memory(1 << 20).automove(Automove::Off).build()?;
+/// assert_eq!(cache.automove(), Automove::Off);
+/// # Ok::<(), larder::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
+#[non_exhaustive]
+pub enum Automove {
+    /// Never by themselves: items are evicted within their class. (A class without any page still gets one.)
+    Off,
+    /// Slowly, by maintenance; a write evicts within its class.
+    Slow,
+    /// Whenever a write needs room and another class has a page's worth to spare.
+    #[default]
+    Always,
+}
+
+impl Automove {
+    fn from_code(code: u8) -> Automove {
+        match code {
+            0 => Automove::Off,
+            1 => Automove::Slow,
+            _ => Automove::Always,
+        }
+    }
+}
+
+/// Settings that do not change after the start.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub(crate) max_item_size: usize,
+    pub(crate) ttl_ms: u64,
+    pub(crate) idle_ms: u64,
+    pub(crate) tokens: bool,
+    pub(crate) seed: u64,
+    pub(crate) expiry_lag_ms: u64,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) arena: Arc<Arena>,
+    pub(crate) classes: Classes,
+    pub(crate) hasher: KeyHasher,
+    pub(crate) sessions: Sessions,
+    pub(crate) namespaces: Namespaces,
+    pub(crate) settings: Settings,
+    clock: Box<dyn Clock>,
+    /// The clock's time at internal time 0: a millisecond before the cache was built, so that now is never 0.
+    epoch_ms: u64,
+    shards: usize,
+    automove: AtomicU8,
+    /// When a delayed flush is due: `u64::MAX` for never.
+    flush_at: AtomicU64,
+}
+
+impl Context {
+    pub(crate) fn new(
+        arena: Arc<Arena>,
+        classes: Classes,
+        settings: Settings,
+        clock: Box<dyn Clock>,
+        shards: usize,
+        automove: Automove,
+    ) -> Context {
+        Context {
+            arena,
+            classes,
+            hasher: KeyHasher::new(settings.seed, shards.trailing_zeros()),
+            sessions: Sessions::new(),
+            namespaces: Namespaces::new(),
+            settings,
+            epoch_ms: clock.now_ms().saturating_sub(1),
+            clock,
+            shards,
+            automove: AtomicU8::new(automove as u8),
+            flush_at: AtomicU64::new(u64::MAX),
+        }
+    }
+
+    /// Milliseconds since the cache's start.
+    #[inline]
+    pub(crate) fn now(&self) -> u64 {
+        self.clock.now_ms().saturating_sub(self.epoch_ms)
+    }
+
+    /// Internal time of a Unix time in milliseconds; what is past becomes 1, the earliest deadline there is.
+    pub(crate) fn from_unix(&self, unix_ms: u64) -> u64 {
+        unix_ms.saturating_sub(self.epoch_ms).max(1)
+    }
+
+    /// Unix time in milliseconds of an internal time.
+    pub(crate) fn to_unix(&self, ms: u64) -> u64 {
+        self.epoch_ms.saturating_add(ms)
+    }
+
+    pub(crate) fn shard_count(&self) -> usize {
+        self.shards
+    }
+
+    pub(crate) fn shard_bits(&self) -> u32 {
+        self.shards.trailing_zeros()
+    }
+
+    pub(crate) fn automove(&self) -> Automove {
+        Automove::from_code(self.automove.load(Relaxed))
+    }
+
+    pub(crate) fn set_automove(&self, automove: Automove) {
+        self.automove.store(automove as u8, Relaxed);
+    }
+
+    /// What a shard may own while others are short: its part of the room for pages.
+    pub(crate) fn fair_share(&self) -> u64 {
+        self.arena.ledger.room() / self.shards as u64
+    }
+
+    /// Whether a delayed flush is due; internal time.
+    #[inline]
+    pub(crate) fn flush_due(&self) -> bool {
+        let at = self.flush_at.load(Relaxed);
+        at != u64::MAX && at <= self.now()
+    }
+
+    pub(crate) fn set_flush_at(&self, at: u64) {
+        self.flush_at.store(at, Relaxed);
+    }
+}

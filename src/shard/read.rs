@@ -1,0 +1,127 @@
+//! The read path: hash, bucket, item. No lock, no allocation, no shared counter.
+//!
+//! A hit writes to the index slot only if the policy wants other bits than the slot has; the policies see to it that items
+//! used often have the bits they should have already.
+
+use super::{Context, Shard};
+use crate::index::{Counter, Pinned, Search, Session};
+use crate::slab::{ClassId, ItemRef, Locator};
+
+/// What a read is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Read {
+    /// A use: tells the policy, keeps an item with an idle time from ending.
+    Use,
+    /// A look: changes nothing.
+    Look,
+}
+
+impl Shard {
+    /// The live item of a key, pinned in place. The session must have a hazard slot free; with none, nothing is found here
+    /// and the caller reads under the lock.
+    #[inline(always)]
+    pub(crate) fn read<'a>(
+        &'a self,
+        ctx: &'a Context,
+        session: &'a Session,
+        hazard: usize,
+        hash: u64,
+        namespace: u8,
+        key: &[u8],
+        read: Read,
+    ) -> Option<Pinned<'a>> {
+        match Pinned::find(&self.table, &ctx.arena, session, hazard, hash, namespace, key) {
+            Search::Found(pinned) => {
+                let item = pinned.item();
+                if item.generation() != ctx.namespaces.generation(namespace) {
+                    return None;
+                }
+                if item.has_end() && !self.is_on_time(ctx, session, &pinned, read) {
+                    return None;
+                }
+                if read == Read::Use {
+                    self.tell_policy(ctx, &pinned);
+                    if item.idle().is_some() && !pinned.is_current() {
+                        // The item moved while its last use was noted, perhaps in the old copy only.
+                        return self.read_locked(ctx, session, hash, namespace, key, read);
+                    }
+                }
+                Some(pinned)
+            }
+            Search::Missing => None,
+            Search::Unsure => self.read_locked(ctx, session, hash, namespace, key, read),
+        }
+    }
+
+    /// Whether an item with an end has not come to it; notes the use if it has an idle time.
+    #[inline]
+    fn is_on_time(&self, ctx: &Context, session: &Session, pinned: &Pinned<'_>, read: Read) -> bool {
+        let (item, now) = (pinned.item(), ctx.now());
+        if is_over(item, now) {
+            session.count(Counter::ExpiredOnRead);
+            return false;
+        }
+        if read == Read::Use {
+            item.used_at(now);
+        }
+        true
+    }
+
+    #[inline(always)]
+    fn tell_policy(&self, ctx: &Context, pinned: &Pinned<'_>) {
+        let slot = pinned.slot();
+        match self.shared.hit(slot.bits()) {
+            Some(bits) => {
+                if pinned.update(slot.with_bits(bits).with_fetched())
+                    && let Some(locator) = slot.locator()
+                {
+                    self.shared.applied(slot.bits(), bits, size_of(ctx, locator, pinned.item()));
+                }
+            }
+            None if !slot.is_fetched() => {
+                pinned.update(slot.with_fetched());
+            }
+            None => {}
+        }
+    }
+
+    /// The same under the lock: for when items kept moving under a search without it.
+    #[cold]
+    fn read_locked<'a>(
+        &'a self,
+        ctx: &'a Context,
+        session: &'a Session,
+        hash: u64,
+        namespace: u8,
+        key: &[u8],
+        read: Read,
+    ) -> Option<Pinned<'a>> {
+        let hazard = session.take_hazard()?;
+        let mut locked = self.lock(ctx);
+        let Some(found) = locked.find(hash, namespace, key) else {
+            session.drop_hazard(hazard);
+            return None;
+        };
+        let pinned = Pinned::hold(&ctx.arena, &self.table, found.place, found.slot, session, hazard)?;
+        if read == Read::Use {
+            pinned.item().used_at(locked.now);
+            self.tell_policy(ctx, &pinned);
+        }
+        Some(pinned)
+    }
+}
+
+/// Whether an item's time is over.
+#[inline(always)]
+pub(super) fn is_over(item: ItemRef<'_>, now: u64) -> bool {
+    let end = item.ends();
+    end != 0 && end <= now
+}
+
+/// What an item costs its policy: the bytes of its chunk.
+fn size_of(ctx: &Context, locator: Locator, item: ItemRef<'_>) -> u32 {
+    match ctx.arena.class_of(locator) {
+        ClassId::SPAN | ClassId::NONE => item.item_len() as u32,
+        class => ctx.classes.chunk_size(class),
+    }
+}

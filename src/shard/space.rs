@@ -1,0 +1,406 @@
+//! Making room. In the order tried: a free chunk of the class, a page of the arena's, what has ended, a page that another
+//! class can spare, and last the policy's victims.
+//!
+//! A page can be spared when its class has at least a page's worth of free chunks: the live items of its sparsest page are
+//! then copied into those, and the page is given away. One write empties at most one page at a time.
+//!
+//! Where nothing may be evicted, a new key may not take the last spare page (free in the arena, or that a class can spare):
+//! it keeps replacing and counting possible. Replacing an item within its class needs one chunk for a moment; the spare page
+//! gives it, and is spare again afterwards, because the old chunk made up for the one taken.
+
+use super::view::View;
+use super::{Automove, Cause, Found, Locked};
+use crate::error::{Error, ErrorKind};
+use crate::policy::{Arrival, Verdict};
+use crate::slab::{Account, ClassId, Freed, Locator, UnitId};
+
+/// Why there is no room.
+#[derive(Debug)]
+pub(crate) enum Shortage {
+    /// Other shards own more than their share: one of them should give a page.
+    Page,
+    /// This many bytes have to be charged by the caller, who gets them from any shard.
+    Bytes(u64),
+    /// There is none to be had.
+    Memory(Error),
+}
+
+impl From<Error> for Shortage {
+    fn from(error: Error) -> Shortage {
+        Shortage::Memory(error)
+    }
+}
+
+/// Where an item can go.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Room {
+    At(Locator),
+    TurnedAway,
+}
+
+/// What a round of making space did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Progress {
+    Made,
+    TurnedAway,
+    /// Nothing can be done.
+    Stuck,
+}
+
+/// Rounds of `make_space` for one item before whole pages are dropped.
+const ROUNDS: u32 = 2_000;
+/// Victims of one round at most.
+const BATCH: u64 = 8;
+
+impl Locked<'_> {
+    /// What the items of this shard may take: what it owns, and its part of what is free.
+    pub(crate) fn capacity(&self) -> u64 {
+        self.core.slab.owned_bytes.max(self.core.chunk_bytes)
+    }
+
+    /// Runs something of the policy's on a view of this shard.
+    pub(super) fn with_policy<R>(
+        &mut self,
+        class: Option<ClassId>,
+        f: impl FnOnce(&mut crate::policy::Policy<super::Handle>, &crate::policy::Shared, &View<'_>) -> R,
+    ) -> R {
+        let volatile_only = self.core.kind.is_volatile();
+        let capacity = self.capacity();
+        let core = &mut *self.core;
+        let view = View {
+            table: &self.shard.table,
+            slab: &core.slab,
+            arena: &self.ctx.arena,
+            hasher: &self.ctx.hasher,
+            deadlines: &core.deadlines,
+            items: core.items,
+            used: core.chunk_bytes,
+            capacity,
+            volatile_only,
+            class,
+        };
+        f(&mut core.policy, &self.shard.shared, &view)
+    }
+
+    /// A chunk or span for an item of `len` bytes.
+    pub(super) fn make_room_for(
+        &mut self,
+        len: usize,
+        arrival: Option<&Arrival>,
+        prepaid: &mut u64,
+    ) -> Result<Room, Shortage> {
+        match self.ctx.classes.of(len) {
+            Some(class) => self.alloc(class, arrival),
+            None => self.alloc_span(len, arrival, prepaid),
+        }
+    }
+
+    fn alloc(&mut self, class: ClassId, arrival: Option<&Arrival>) -> Result<Room, Shortage> {
+        if self.may_take(class, arrival)
+            && let Some(locator) = self.core.slab.alloc(&self.ctx.arena, class)
+        {
+            return Ok(Room::At(locator));
+        }
+        self.alloc_slowly(class, arrival)
+    }
+
+    fn alloc_slowly(&mut self, class: ClassId, arrival: Option<&Arrival>) -> Result<Room, Shortage> {
+        let mut refused = None;
+        for round in 0.. {
+            if !self.core.limbo.is_empty() {
+                self.settle_limbo();
+            }
+            if self.may_take(class, arrival) {
+                if let Some(locator) = self.core.slab.alloc(&self.ctx.arena, class) {
+                    return Ok(Room::At(locator));
+                }
+                match self.ctx.arena.take_page() {
+                    Ok(Some(page)) => {
+                        self.core.slab.add_page(&self.ctx.arena, &self.ctx.classes, class, page);
+                        if let Some(locator) = self.core.slab.alloc(&self.ctx.arena, class) {
+                            return Ok(Room::At(locator));
+                        }
+                    }
+                    Ok(None) => {}
+                    Err(e) => refused = Some(e),
+                }
+            }
+            if self.is_poor() {
+                return Err(Shortage::Page);
+            }
+            let progress = if round < ROUNDS { self.make_space(Some(class), arrival) } else { self.drop_a_page() };
+            match progress {
+                Progress::Made => {}
+                Progress::TurnedAway => return Ok(Room::TurnedAway),
+                Progress::Stuck => break,
+            }
+        }
+        Err(Shortage::Memory(refused.unwrap_or_else(|| self.out_of_memory())))
+    }
+
+    fn alloc_span(&mut self, len: usize, arrival: Option<&Arrival>, prepaid: &mut u64) -> Result<Room, Shortage> {
+        let charge = self.ctx.arena.span_charge(len);
+        if *prepaid >= charge {
+            *prepaid -= charge;
+        } else {
+            if !self.ctx.arena.ledger.charge(Account::Slab, charge) {
+                // Who leaves for a large item is for its own shard's policy to say, newcomer in hand; a round at a time.
+                return match self.make_space(None, arrival) {
+                    Progress::TurnedAway => Ok(Room::TurnedAway),
+                    _ => Err(Shortage::Bytes(charge)),
+                };
+            }
+        }
+        match self.core.slab.add_span(&self.ctx.arena, len) {
+            Ok(locator) => Ok(Room::At(locator)),
+            Err(e) => {
+                self.ctx.arena.ledger.release(Account::Slab, charge);
+                Err(Shortage::Memory(e))
+            }
+        }
+    }
+
+    /// Whether a chunk of this class may be taken: see the module about the spare page.
+    #[inline]
+    fn may_take(&self, class: ClassId, arrival: Option<&Arrival>) -> bool {
+        if arrival.is_none() || !self.core.may_refuse() {
+            return true;
+        }
+        let (arena, classes) = (&self.ctx.arena, &self.ctx.classes);
+        let page = arena.page_size() as u64;
+        let needs_page = self.core.slab.classes[class.index()].free == 0;
+        let pages_left =
+            arena.ledger.room().saturating_sub(arena.ledger.used()) / (page + 64) + arena.pooled_bytes() / page;
+        if pages_left > u64::from(needs_page) {
+            return true;
+        }
+        let spares = |(id, state): (usize, &crate::slab::ClassState)| {
+            let taken = u32::from(id == class.index());
+            state.free >= classes.chunks_per_page(ClassId(id as u8)) + taken
+        };
+        !needs_page && self.core.slab.classes.iter().enumerate().any(spares)
+    }
+
+    /// Whether this shard owns much less than its share while the arena is empty.
+    fn is_poor(&self) -> bool {
+        self.ctx.shard_count() > 1 && !self.asked && self.core.slab.owned_bytes < self.ctx.fair_share() / 2
+    }
+
+    pub(crate) fn out_of_memory(&self) -> Error {
+        let ledger = &self.ctx.arena.ledger;
+        Error::new(
+            ErrorKind::OutOfMemory,
+            format!(
+                "no room: {} of {} bytes are in use and the eviction policy may not free any; raise max_memory, give items a \
+                 deadline, or choose a policy that evicts",
+                ledger.used(),
+                ledger.room()
+            ),
+        )
+    }
+
+    /// Frees what no reader is inside of.
+    pub(crate) fn settle_limbo(&mut self) -> bool {
+        let announced = self.ctx.sessions.announced();
+        let before = self.core.limbo.len();
+        let core = &mut *self.core;
+        core.limbo.take_free(&announced, |locator| {
+            if let Freed::Unit(unit) = core.slab.free(&self.ctx.arena, locator) {
+                core.deadlines.set(unit, None);
+            }
+        });
+        self.core.limbo.len() < before
+    }
+
+    /// One round of making space: for a class, or for the arena. `arrival` is the newcomer it is for, if it is for one.
+    pub(crate) fn make_space(&mut self, class: Option<ClassId>, arrival: Option<&Arrival>) -> Progress {
+        if self.sweep_for_room() {
+            return Progress::Made;
+        }
+        let has_page = class.is_some_and(|c| self.core.slab.classes[c.index()].pages > 0);
+        let within = class.filter(|_| has_page && self.ctx.automove() != Automove::Always);
+        if within.is_none() && self.move_page(class) {
+            return Progress::Made;
+        }
+        self.evict_some(within, arrival)
+    }
+
+    /// Evicts a few items.
+    fn evict_some(&mut self, within: Option<ClassId>, arrival: Option<&Arrival>) -> Progress {
+        let batch = (self.core.items / 512).clamp(1, BATCH);
+        if within.is_none() && batch > 1 {
+            self.busy();
+        }
+        let mut left = 0;
+        for _ in 0..batch {
+            match self.evict(within, arrival) {
+                Progress::Made => left += 1,
+                Progress::TurnedAway if left == 0 => return Progress::TurnedAway,
+                _ => break,
+            }
+        }
+        self.settle_limbo();
+        if left > 0 { Progress::Made } else { Progress::Stuck }
+    }
+
+    /// Evicts the policy's victim.
+    fn evict(&mut self, within: Option<ClassId>, arrival: Option<&Arrival>) -> Progress {
+        for _ in 0..4 {
+            match self.with_policy(within, |policy, shared, view| policy.victim(shared, view, arrival)) {
+                Verdict::TurnAway => return Progress::TurnedAway,
+                Verdict::None => return Progress::Stuck,
+                Verdict::Evict(candidate) => {
+                    let (place, locator) = (candidate.handle.place, candidate.handle.locator);
+                    let slot = self.shard.table.get(place);
+                    if slot.locator() == Some(locator) {
+                        let cause = self.end_of(self.item(locator)).unwrap_or(Cause::Evicted);
+                        self.core.counts.reclaimed += u64::from(cause == Cause::Expired);
+                        self.remove(Found { place, slot, locator }, cause);
+                        return Progress::Made;
+                    }
+                }
+            }
+        }
+        Progress::Stuck
+    }
+
+    /// Empties a page of the class that can best spare one, other than `to`, and gives it to the arena.
+    pub(crate) fn move_page(&mut self, to: Option<ClassId>) -> bool {
+        let classes = &self.ctx.classes;
+        let spare = |(id, state): (usize, &crate::slab::ClassState)| {
+            let class = ClassId(id as u8);
+            let can = state.free >= classes.chunks_per_page(class) && Some(class) != to;
+            can.then(|| (u64::from(state.free) * u64::from(classes.chunk_size(class)), class))
+        };
+        let best = self.core.slab.classes.iter().enumerate().filter_map(spare).max_by_key(|&(bytes, _)| bytes);
+        let Some((_, class)) = best else { return false };
+        self.busy();
+        let announced = self.ctx.sessions.announced();
+        let unread = |unit| {
+            let (start, end) = self.core.slab.range(&self.ctx.arena, unit);
+            let i = announced.partition_point(|&raw| raw < start);
+            announced.get(i).is_none_or(|&raw| raw >= end)
+        };
+        let Some(unit) = self.core.slab.sparsest(class, unread) else { return false };
+        let moved = self.empty_page(unit);
+        self.core.counts.pages_moved += u64::from(moved);
+        moved
+    }
+
+    /// Gives a page of one class to another, copying its items within their class or evicting them.
+    pub(crate) fn reassign(&mut self, from: ClassId, to: ClassId) -> bool {
+        let announced = self.ctx.sessions.announced();
+        let unread = |unit| {
+            let (start, end) = self.core.slab.range(&self.ctx.arena, unit);
+            !announced.iter().any(|raw| (start..end).contains(raw))
+        };
+        let sparsest = self.core.slab.sparsest(from, unread);
+        let any = || {
+            let all = (0..self.core.slab.unit_count()).map(UnitId);
+            all.into_iter().find(|&unit| {
+                let slab = &self.core.slab;
+                slab.exists(unit) && slab.unit(unit).class == from && slab.unit(unit).pinned == 0 && unread(unit)
+            })
+        };
+        let Some(unit) = sparsest.or_else(any) else { return false };
+        self.busy();
+        if !self.empty_page(unit) && (self.core.may_refuse() || !self.evict_page(unit)) {
+            return false;
+        }
+        self.core.counts.pages_moved += 1;
+        if let Ok(Some(page)) = self.ctx.arena.take_page() {
+            self.core.slab.add_page(&self.ctx.arena, &self.ctx.classes, to, page);
+        }
+        true
+    }
+
+    /// Copies a page's live items to other pages of its class, until nothing is left in it.
+    fn empty_page(&mut self, unit: UnitId) -> bool {
+        let class = self.core.slab.unit(unit).class;
+        self.core.slab.detach(unit);
+        let chunks: Vec<Locator> = self.core.slab.chunks(&self.ctx.arena, unit).collect();
+        for &from in &chunks {
+            if self.item(from).is_free() {
+                continue;
+            }
+            let hash = self.hash_of(from);
+            // Not in the table: it waits for readers.
+            let Some((place, slot)) = self.shard.table.find_locator(hash, from) else { continue };
+            if let Some(cause) = self.end_of(self.item(from)) {
+                self.remove(Found { place, slot, locator: from }, cause);
+                continue;
+            }
+            let Some(to) = self.core.slab.alloc(&self.ctx.arena, class) else { break };
+            self.relocate(Found { place, slot, locator: from }, to);
+        }
+        self.settle_limbo();
+        let gone = !self.core.slab.exists(unit);
+        self.core.slab.reattach(unit);
+        gone
+    }
+
+    /// Copies an item into a fresh chunk of its class and lets the table lead there.
+    fn relocate(&mut self, found: Found, to: Locator) {
+        let (from, arena) = (found.locator, &self.ctx.arena);
+        self.core.slab.copy_item(arena, from, to);
+        loop {
+            let slot = self.shard.table.get(found.place);
+            if self.shard.table.update(found.place, slot, slot.with_locator(to)) {
+                break;
+            }
+        }
+        // A use noted in the old copy since it was made; a reader that notes one later sees that the item has moved.
+        if let Some((last_use, _)) = self.item(from).idle() {
+            self.item(to).used_at(last_use);
+        }
+        let item = self.item(to);
+        let end = item.has_end().then(|| item.ends());
+        let (old_unit, new_unit) = (self.core.slab.unit_of(arena, from), self.core.slab.unit_of(arena, to));
+        if let Some(end) = end {
+            self.core.slab.unit_mut(old_unit).with_end -= 1;
+            self.core.slab.unit_mut(new_unit).with_end += 1;
+            self.core.deadlines.lower(new_unit, end);
+        }
+        let size = self.core.slab.unit(old_unit).chunk;
+        self.core.limbo.push(from, size);
+    }
+
+    /// Evicts everything that may be evicted from one page: the way out when single victims never free a page.
+    fn drop_a_page(&mut self) -> Progress {
+        if self.core.may_refuse() {
+            return Progress::Stuck;
+        }
+        self.busy();
+        let units = self.core.slab.unit_count();
+        let start = self.random() % u64::from(units.max(1));
+        let unread = self.ctx.sessions.announced();
+        let candidates = (0..units).map(|i| UnitId(((start + u64::from(i)) % u64::from(units)) as u32));
+        let chosen = candidates.into_iter().find(|&unit| {
+            let slab = &self.core.slab;
+            let (from, to) = if slab.exists(unit) { slab.range(&self.ctx.arena, unit) } else { return false };
+            slab.unit(unit).pinned == 0 && !unread.iter().any(|raw| (from..to).contains(raw))
+        });
+        let Some(unit) = chosen else { return Progress::Stuck };
+        if self.evict_page(unit) { Progress::Made } else { Progress::Stuck }
+    }
+
+    /// Evicts all items of a page; true if that freed it.
+    fn evict_page(&mut self, unit: UnitId) -> bool {
+        let chunks: Vec<Locator> = self.core.slab.chunks(&self.ctx.arena, unit).collect();
+        for locator in chunks {
+            if self.core.slab.exists(unit)
+                && !self.item(locator).is_free()
+                && let Some((place, slot)) = self.shard.table.find_locator(self.hash_of(locator), locator)
+            {
+                self.remove(Found { place, slot, locator }, Cause::Evicted);
+            }
+        }
+        self.settle_limbo();
+        !self.core.slab.exists(unit)
+    }
+
+    pub(super) fn random(&mut self) -> u64 {
+        self.core.random = self.core.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        crate::policy::mix(self.core.random)
+    }
+}

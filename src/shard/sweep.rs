@@ -1,0 +1,157 @@
+//! What has ended, or was cleared: found page by page, removed in bounded steps.
+//!
+//! A page is swept when its bound of deadlines is reached, and all pages are swept once after a clear. A sweep reads the
+//! headers of a page's items in order; for those that are over it finds their slots, all bucket lines asked for at once.
+
+use smallvec::SmallVec;
+
+use super::{Context, Found, Locked, Shard};
+use crate::index::prefetch;
+use crate::slab::{Locator, UnitId};
+
+/// Why an item left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// Deleted by the program.
+    Removed,
+    /// Its deadline or idle time was reached.
+    Expired,
+    /// The policy's choice.
+    Evicted,
+    /// Its namespace was cleared.
+    Flushed,
+}
+
+/// How far the sweep after a clear has come.
+#[derive(Debug, Default)]
+pub(crate) struct FlushPass {
+    /// The clears that the pass under way deals with, and the next unit; None between passes.
+    under_way: Option<(u64, u32)>,
+    /// The clears that all finished passes have dealt with.
+    done: u64,
+}
+
+/// Items removed in one step.
+const STEP: usize = 128;
+
+impl Shard {
+    /// Sweeps one step, in one hold of the lock. False if there is nothing to sweep.
+    pub(crate) fn sweep_once(&self, ctx: &Context) -> bool {
+        let mut locked = self.lock(ctx);
+        if !locked.has_sweeping() {
+            return false;
+        }
+        locked.sweep_step();
+        true
+    }
+
+    /// Whether there is anything to sweep.
+    pub(crate) fn needs_upkeep(&self, ctx: &Context) -> bool {
+        self.lock(ctx).has_sweeping()
+    }
+}
+
+impl Locked<'_> {
+    /// Clears that this shard has been swept for.
+    pub(crate) fn swept_for(&self) -> u64 {
+        self.core.flush.done
+    }
+
+    /// Whether there is anything to sweep now.
+    pub(crate) fn has_sweeping(&self) -> bool {
+        self.core.flush.done < self.ctx.namespaces.clears() || self.next_due().is_some()
+    }
+
+    /// The page to sweep next because something in it has ended.
+    fn next_due(&self) -> Option<UnitId> {
+        self.core.deadlines.first().filter(|&(_, bound)| bound <= self.now).map(|(unit, _)| unit)
+    }
+
+    /// Sweeps before anything live is evicted. True if it made room.
+    pub(super) fn sweep_for_room(&mut self) -> bool {
+        for _ in 0..8 {
+            if !self.has_sweeping() {
+                return false;
+            }
+            let expired = self.core.counts.expired;
+            let removed = self.sweep_step();
+            self.core.counts.reclaimed += self.core.counts.expired - expired;
+            if removed > 0 {
+                self.settle_limbo();
+                return true;
+            }
+        }
+        false
+    }
+
+    /// One step: part of a page at most. Returns the items removed.
+    pub(crate) fn sweep_step(&mut self) -> usize {
+        self.busy();
+        if let Some(unit) = self.next_due() {
+            return self.sweep_unit(unit).0;
+        }
+        self.flush_step()
+    }
+
+    fn flush_step(&mut self) -> usize {
+        let clears = self.ctx.namespaces.clears();
+        if self.core.flush.under_way.is_none() && self.core.flush.done < clears {
+            self.core.flush.under_way = Some((clears, 0));
+        }
+        let Some((clears, unit)) = self.core.flush.under_way else { return 0 };
+        if unit >= self.core.slab.unit_count() {
+            self.core.flush.under_way = None;
+            self.core.flush.done = clears;
+            return 0;
+        }
+        let (removed, finished) = self.sweep_unit(UnitId(unit));
+        if finished {
+            self.core.flush.under_way = Some((clears, unit + 1));
+        }
+        removed
+    }
+
+    /// Removes up to [`STEP`] items of a unit that are over. Returns how many, and whether that was all.
+    fn sweep_unit(&mut self, unit: UnitId) -> (usize, bool) {
+        if !self.core.slab.exists(unit) {
+            self.core.deadlines.set(unit, None);
+            return (0, true);
+        }
+        let mut over: SmallVec<[(Locator, u64); STEP]> = SmallVec::new();
+        let mut bound = u64::MAX;
+        let mut finished = true;
+        for locator in self.core.slab.chunks(&self.ctx.arena, unit) {
+            let item = self.item(locator);
+            if item.is_free() {
+                continue;
+            }
+            if self.end_of(item).is_some() {
+                if over.len() == STEP {
+                    finished = false;
+                    break;
+                }
+                let hash = self.hash_of(locator);
+                prefetch(self.shard.table.address(hash));
+                over.push((locator, hash));
+            } else if item.has_end() {
+                bound = bound.min(item.ends());
+            }
+        }
+        let mut removed = 0;
+        for &(locator, hash) in &over {
+            // Not in the table: it waits for readers, or was never published.
+            let Some((place, slot)) = self.shard.table.find_locator(hash, locator) else { continue };
+            if let Some(cause) = self.end_of(self.item(locator)) {
+                self.remove(Found { place, slot, locator }, cause);
+                removed += 1;
+            }
+        }
+        if finished && self.core.slab.exists(unit) {
+            // A page whose items end one after the other is swept once a lag, not once an item.
+            let next = bound.max(self.now + self.ctx.settings.expiry_lag_ms);
+            self.core.deadlines.set(unit, (bound != u64::MAX).then_some(next));
+        }
+        self.settle_limbo();
+        (removed, finished)
+    }
+}

@@ -1,0 +1,219 @@
+//! What has to be done now and then, a little with every few writes: the table's size, the policy's upkeep, the ledger.
+
+use super::Locked;
+use super::space::Progress;
+use crate::index::prefetch_item;
+use crate::policy::{EvictionPolicy, MAINTAIN_EVERY, Objective, Policy};
+use crate::slab::{Account, Locator};
+
+/// Writes between two looks at the table.
+const TABLE_EVERY: u32 = 4;
+/// Home buckets that one look moves, when the table is on its way to another size.
+const HOMES: u64 = 16;
+/// The table grows above this many items a hundred slots ...
+const GROW_AT: u64 = 85;
+/// ... and shrinks below this many.
+const SHRINK_AT: u64 = 62;
+
+impl Locked<'_> {
+    /// Charges what a new shard is made of, ledger or no ledger.
+    pub(super) fn charge_start(&mut self) {
+        self.core.table_charged = self.shard.table.bytes();
+        self.ctx.arena.ledger.force(Account::Index, self.core.table_charged);
+        self.settle_ledger();
+    }
+
+    /// After every write.
+    #[inline]
+    pub(crate) fn after_write(&mut self) {
+        self.core.writes_to_upkeep -= 1;
+        if self.core.writes_to_upkeep % TABLE_EVERY == 0 {
+            self.upkeep();
+        }
+    }
+
+    #[inline(never)]
+    fn upkeep(&mut self) {
+        self.size_table();
+        if self.ctx.arena.ledger.excess() > 0 {
+            self.give_back();
+        }
+        if self.core.writes_to_upkeep == 0 {
+            self.core.writes_to_upkeep = MAINTAIN_EVERY as u32;
+            self.with_policy(None, |policy, shared, view| policy.maintain(shared, view));
+            self.settle_ledger();
+        }
+    }
+
+    /// Lets the ledger know what this shard's own structures take.
+    pub(crate) fn settle_ledger(&mut self) {
+        let core = &*self.core;
+        let now = (size_of::<super::Shard>() + core.tallies.capacity() * size_of::<super::Tally>()) as u64
+            + core.slab.memory()
+            + core.deadlines.memory()
+            + core.limbo.memory()
+            + core.policy.memory();
+        let (ledger, before) = (&self.ctx.arena.ledger, core.side_charged);
+        if now > before {
+            ledger.force(Account::Side, now - before);
+        } else {
+            ledger.release(Account::Side, before - now);
+        }
+        self.core.side_charged = now;
+    }
+
+    /// Gives one page back when more is used than there is room.
+    pub(crate) fn give_back(&mut self) -> Progress {
+        self.ctx.arena.trim_pool(0);
+        if self.ctx.arena.ledger.excess() == 0 {
+            return Progress::Made;
+        }
+        self.make_space(None, None)
+    }
+
+    fn load(&self) -> u64 {
+        self.core.items * 100 / (self.shard.table.homes() * 7)
+    }
+
+    /// Begins, carries on or ends a change of the table's size.
+    pub(crate) fn size_table(&mut self) {
+        if self.core.adopting.is_some() {
+            // Buckets seen by the new policy must stay the ones that were.
+            return;
+        }
+        let table = &self.shard.table;
+        if table.is_resizing() {
+            // While a shrink is under way the load is that of the big size, which is still what there is.
+            if self.load() > GROW_AT {
+                self.core.growing = true;
+            }
+            self.resize_step(HOMES);
+        } else if self.load() >= GROW_AT {
+            self.begin_growth();
+        } else if self.load() < SHRINK_AT && table.begin_shrink() {
+            self.core.growing = false;
+        }
+    }
+
+    fn begin_growth(&mut self) {
+        let Some(bytes) = self.shard.table.bytes_grown() else { return };
+        if self.charge_table(bytes) {
+            self.core.growing = true;
+            self.shard.table.begin_growth();
+        }
+    }
+
+    /// Charges the table up to `bytes`. Under evicting policies a page is given up for it where there is no room; once a
+    /// call, so that no write gives up more than one.
+    fn charge_table(&mut self, bytes: u64) -> bool {
+        let (charged, ledger) = (self.core.table_charged, &self.ctx.arena.ledger);
+        let missing = bytes.saturating_sub(charged);
+        if ledger.charge(Account::Index, missing) {
+            self.core.table_charged = charged + missing;
+            return true;
+        }
+        self.ctx.arena.trim_pool(missing);
+        if !self.ctx.arena.ledger.charge(Account::Index, missing) {
+            self.make_space(None, None);
+            // What can be had by now is kept, so that the next writes add to it.
+            let ledger = &self.ctx.arena.ledger;
+            self.ctx.arena.trim_pool(missing);
+            let part = missing.min(ledger.room().saturating_sub(ledger.used()));
+            if part == 0 || !ledger.charge(Account::Index, part) {
+                return false;
+            }
+            self.core.table_charged += part;
+            return part == missing;
+        }
+        self.core.table_charged = charged + missing;
+        true
+    }
+
+    /// Moves some homes; settles the charge when the table is at rest again. True if it is.
+    fn resize_step(&mut self, homes: u64) -> bool {
+        self.busy();
+        let (table, growing) = (&self.shard.table, self.core.growing);
+        let fetch = |locator: Locator| prefetch_item(&self.ctx.arena, locator);
+        let hash = |locator: Locator| self.hash_of(locator);
+        let done = if growing { table.grow_step(homes, fetch, hash) } else { table.shrink_step(homes, fetch, hash) };
+        if done {
+            let (bytes, charged) = (table.bytes(), self.core.table_charged);
+            if charged > bytes {
+                self.ctx.arena.ledger.release(Account::Index, charged - bytes);
+                self.core.table_charged = bytes;
+            }
+        }
+        done
+    }
+
+    /// Room for an item whose two buckets are full and whose neighbourhood is too: more table, or one of the fourteen
+    /// leaves. `attempt` counts from 0; false when there is no more to be tried.
+    pub(super) fn make_table_room(&mut self, hash: u64, attempt: u64) -> bool {
+        if !self.shard.table.is_resizing() && attempt == 0 {
+            self.begin_growth();
+        }
+        // On to the hash's own home, which is where room is needed.
+        if self.shard.table.is_resizing() && attempt <= self.shard.table.homes() / HOMES {
+            self.core.growing = true;
+            self.resize_step(HOMES);
+            return true;
+        }
+        self.evict_neighbour(hash)
+    }
+
+    fn evict_neighbour(&mut self, hash: u64) -> bool {
+        if self.core.may_refuse() {
+            return false;
+        }
+        let skip = self.random() % 14;
+        let mut chosen = None;
+        let mut seen = 0;
+        self.shard.table.each_near(hash, |place, slot| {
+            if seen <= skip {
+                chosen = slot.locator().map(|locator| super::Found { place, slot, locator });
+            }
+            seen += 1;
+        });
+        let Some(found) = chosen else { return false };
+        self.remove(found, super::Cause::Evicted);
+        true
+    }
+
+    /// Goes over to another policy. Items are shown to it by [`adopt_step`](Self::adopt_step), which is called until done.
+    pub(crate) fn change_policy(&mut self, policy: EvictionPolicy, objective: Objective) {
+        let seed = self.random();
+        self.shard.shared.reset(EvictionPolicy::NoEviction, objective);
+        self.core.policy = Policy::new(policy, objective, seed);
+        self.core.kind = policy;
+        self.core.adopting = Some(0);
+    }
+
+    /// Shows some buckets to a policy that has just taken over. True when it has seen them all.
+    pub(crate) fn adopt_step(&mut self, policy: EvictionPolicy, buckets: u64) -> bool {
+        let Some(first) = self.core.adopting else { return true };
+        self.busy();
+        let end = (first + buckets).min(self.shard.table.buckets());
+        for bucket in first..end {
+            let mut items: smallvec::SmallVec<[(crate::index::Place, Locator); 7]> = smallvec::SmallVec::new();
+            self.shard.table.each_in_bucket(bucket, |place, slot| items.extend(slot.locator().map(|l| (place, l))));
+            for (place, locator) in items {
+                let (hash, size) = (self.hash_of(locator), self.core.slab.chunk_of(&self.ctx.arena, locator));
+                let core = &mut *self.core;
+                let bits = core.policy.adopt(&self.shard.shared, hash, size);
+                loop {
+                    let slot = self.shard.table.get(place);
+                    if self.shard.table.update(place, slot, slot.with_bits(bits)) {
+                        break;
+                    }
+                }
+            }
+        }
+        if end < self.shard.table.buckets() {
+            self.core.adopting = Some(end);
+            return false;
+        }
+        self.core.adopting = None;
+        self.shard.shared.start(policy);
+        true
+    }
+}

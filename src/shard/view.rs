@@ -1,0 +1,163 @@
+//! What a policy sees of a shard: its items, a bucket at a time, in the table's own memory.
+
+use crate::expiry::Deadlines;
+use crate::index::{KeyHasher, Place, Table, prefetch, prefetch_item};
+use crate::policy::{Bits, Candidate, Store};
+use crate::slab::{Arena, ClassId, Locator, Slab, Slot, UnitId};
+
+/// A place in the table and the item that was seen there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Handle {
+    pub(crate) place: Place,
+    pub(crate) locator: Locator,
+}
+
+/// See the module. Lives under the shard's lock.
+#[derive(Debug)]
+pub(crate) struct View<'a> {
+    pub(crate) table: &'a Table,
+    pub(crate) slab: &'a Slab,
+    pub(crate) arena: &'a Arena,
+    pub(crate) hasher: &'a KeyHasher,
+    pub(crate) deadlines: &'a Deadlines,
+    pub(crate) items: u64,
+    pub(crate) used: u64,
+    pub(crate) capacity: u64,
+    pub(crate) volatile_only: bool,
+    /// Only items of this class.
+    pub(crate) class: Option<ClassId>,
+}
+
+impl View<'_> {
+    #[inline(always)]
+    fn size(&self, locator: Locator) -> u32 {
+        self.slab.chunk_of(self.arena, locator)
+    }
+
+    #[inline(always)]
+    fn candidate(&self, place: Place, slot: Slot) -> Option<Candidate<Handle>> {
+        let locator = slot.locator()?;
+        if self.volatile_only && !slot.is_volatile() {
+            return None;
+        }
+        if self.class.is_some_and(|class| self.arena.class_of(locator) != class) {
+            return None;
+        }
+        Some(Candidate { handle: Handle { place, locator }, bits: slot.bits(), size: self.size(locator) })
+    }
+
+    /// The item in a chunk, if it is published.
+    fn in_chunk(&self, locator: Locator) -> Option<(Place, Slot)> {
+        let item = self.slab.item(self.arena, locator);
+        if item.is_free() {
+            return None;
+        }
+        self.table.find_locator(self.hasher.hash(item.namespace(), item.key()), locator)
+    }
+
+    /// Up to seven items of a random page of the class.
+    fn page_of_class(&self, r: u64, class: ClassId, mut each: impl FnMut(Candidate<Handle>)) {
+        let units = u64::from(self.slab.unit_count());
+        let start = if units == 0 { 0 } else { r % units };
+        let found = (0..units)
+            .map(|i| UnitId(((start + i) % units) as u32))
+            .find(|&u| self.slab.exists(u) && self.slab.unit(u).class == class);
+        let Some(unit) = found else { return };
+        let chunks: smallvec::SmallVec<[Locator; 64]> = self.slab.chunks(self.arena, unit).collect();
+        let first = (r >> 32) as usize % chunks.len().max(1);
+        let items = (0..chunks.len()).map(|i| chunks[(first + i) % chunks.len()]);
+        for (place, slot) in items.filter_map(|locator| self.in_chunk(locator)).take(7) {
+            if let Some(candidate) = self.candidate(place, slot) {
+                each(candidate);
+            }
+        }
+    }
+
+    fn bucket_at(&self, r: u64) -> u64 {
+        (u128::from(r) * u128::from(self.table.buckets()) >> 64) as u64
+    }
+}
+
+impl Store for View<'_> {
+    type Handle = Handle;
+
+    fn items(&self) -> u64 {
+        self.items
+    }
+
+    fn used(&self) -> u64 {
+        self.used
+    }
+
+    fn capacity(&self) -> u64 {
+        self.capacity
+    }
+
+    #[inline]
+    fn bucket(&self, r: u64, mut each: impl FnMut(Candidate<Handle>)) {
+        if let Some(class) = self.class {
+            return self.page_of_class(r, class, each);
+        }
+        self.table.each_in_bucket(self.bucket_at(r), |place, slot| {
+            if let Some(candidate) = self.candidate(place, slot) {
+                each(candidate);
+            }
+        });
+    }
+
+    #[inline]
+    fn prefetch(&self, r: u64) {
+        prefetch(self.table.bucket_address(self.bucket_at(r)));
+    }
+
+    #[inline]
+    fn get(&self, handle: Handle) -> Option<Candidate<Handle>> {
+        let slot = self.table.get(handle.place);
+        if slot.locator() != Some(handle.locator) {
+            return None;
+        }
+        self.candidate(handle.place, slot)
+    }
+
+    fn find(&self, hash: u64, same: impl Fn(Bits) -> bool) -> Option<Candidate<Handle>> {
+        let found = self.table.find(hash, |slot| same(slot.bits()) && (!self.volatile_only || slot.is_volatile()));
+        let (place, slot) = found?;
+        if let Some(locator) = slot.locator() {
+            prefetch_item(self.arena, locator);
+        }
+        self.candidate(place, slot)
+    }
+
+    fn set_bits(&self, handle: Handle, from: Bits, to: Bits) -> bool {
+        let slot = self.table.get(handle.place);
+        slot.locator() == Some(handle.locator)
+            && slot.bits() == from
+            && self.table.update(handle.place, slot, slot.with_bits(to))
+    }
+
+    fn deadline(&self, handle: Handle) -> Option<u64> {
+        let slot = self.table.get(handle.place);
+        if slot.locator() != Some(handle.locator) || !slot.is_volatile() {
+            return None;
+        }
+        Some(self.slab.item(self.arena, handle.locator).ends()).filter(|&end| end != 0)
+    }
+
+    fn soonest(&self, mut each: impl FnMut(Candidate<Handle>, u64)) {
+        let Some((unit, _)) = self.deadlines.first() else { return };
+        if !self.slab.exists(unit) {
+            return;
+        }
+        for locator in self.slab.chunks(self.arena, unit) {
+            let item = self.slab.item(self.arena, locator);
+            if item.is_free() || !item.has_end() {
+                continue;
+            }
+            if let Some((place, slot)) = self.in_chunk(locator)
+                && let Some(candidate) = self.candidate(place, slot)
+            {
+                each(candidate, item.ends());
+            }
+        }
+    }
+}

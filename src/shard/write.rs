@@ -1,0 +1,367 @@
+//! Under the shard's lock: find an item, store one, remove one. All that changes the table's contents ends here.
+//!
+//! Storing goes in two steps, so that several items can be made ready and then published together: *stage* allocates a chunk
+//! and writes the item, *publish* puts it into the table and retires what was there.
+
+use super::read::is_over;
+use super::space::{Room, Shortage};
+use super::{Cause, Locked, Tally};
+use crate::error::{Error, ErrorKind};
+use crate::index::Place;
+use crate::policy::Arrival;
+use crate::slab::{Attributes, ItemRef, Locator, Slot, UnitId};
+
+/// An item to be stored.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct New<'k> {
+    pub(crate) hash: u64,
+    pub(crate) key: &'k [u8],
+    /// The value, in pieces.
+    pub(crate) parts: &'k [&'k [u8]],
+    /// Its length: that of the pieces together, or more when the rest is filled in later.
+    pub(crate) vlen: usize,
+    pub(crate) attributes: Attributes,
+}
+
+impl New<'_> {
+    pub(crate) fn item_len(&self) -> usize {
+        self.attributes.item_len(self.key.len(), self.vlen)
+    }
+}
+
+/// A live item and where it is. Good until the next thing that is done to the shard.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Found {
+    pub(crate) place: Place,
+    pub(crate) slot: Slot,
+    pub(crate) locator: Locator,
+}
+
+/// Whether an item was stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stored {
+    Yes,
+    /// The policy turned it away; there was no item of this key before.
+    TurnedAway,
+}
+
+impl Locked<'_> {
+    #[inline(always)]
+    pub(crate) fn item(&self, locator: Locator) -> ItemRef<'_> {
+        self.core.slab.item(&self.ctx.arena, locator)
+    }
+
+    pub(crate) fn hash_of(&self, locator: Locator) -> u64 {
+        let item = self.item(locator);
+        self.ctx.hasher.hash(item.namespace(), item.key())
+    }
+
+    /// The item of a key, live or not.
+    #[inline]
+    fn find_any(&self, hash: u64, namespace: u8, key: &[u8]) -> Option<Found> {
+        let is_it = |slot: Slot| slot.locator().is_some_and(|locator| self.item(locator).is(namespace, key));
+        let (place, slot) = self.shard.table.find(hash, is_it)?;
+        Some(Found { place, slot, locator: slot.locator()? })
+    }
+
+    /// Why an item is not there any more, though it still is in the table.
+    #[inline]
+    pub(super) fn end_of(&self, item: ItemRef<'_>) -> Option<Cause> {
+        if item.generation() != self.ctx.namespaces.generation(item.namespace()) {
+            Some(Cause::Flushed)
+        } else if is_over(item, self.now) {
+            Some(Cause::Expired)
+        } else {
+            None
+        }
+    }
+
+    /// The live item of a key. One whose time is over is removed on the way.
+    #[inline]
+    pub(crate) fn find(&mut self, hash: u64, namespace: u8, key: &[u8]) -> Option<Found> {
+        let found = self.find_any(hash, namespace, key)?;
+        if let Some(cause) = self.end_of(self.item(found.locator)) {
+            self.remove(found, cause);
+            return None;
+        }
+        Some(found)
+    }
+
+    /// The tally of a namespace, begun anew if the namespace was cleared since.
+    pub(crate) fn tally(&mut self, namespace: u8) -> &mut Tally {
+        let generation = self.ctx.namespaces.generation(namespace);
+        let tallies = &mut self.core.tallies;
+        if tallies.len() <= usize::from(namespace) {
+            tallies.resize(usize::from(namespace) + 1, Tally::default());
+        }
+        let tally = &mut tallies[usize::from(namespace)];
+        if tally.generation != generation {
+            *tally = Tally { generation, ..Tally::default() };
+        }
+        tally
+    }
+
+    /// Counts an item that comes into the table (invariant 3 of `shard`).
+    fn count_in(&mut self, locator: Locator) {
+        let item = self.item(locator);
+        let (namespace, generation, payload) = (item.namespace(), item.generation(), item.payload_len() as u64);
+        let end = item.has_end().then(|| item.ends());
+        let unit = self.core.slab.unit_of(&self.ctx.arena, locator);
+        let chunk = u64::from(self.core.slab.unit(unit).chunk);
+        self.core.items += 1;
+        self.core.chunk_bytes += chunk;
+        let tally = self.tally(namespace);
+        if tally.generation == generation {
+            tally.items += 1;
+            tally.payload += payload;
+        }
+        if let Some(end) = end {
+            self.count_end(unit, end);
+        }
+    }
+
+    pub(super) fn count_end(&mut self, unit: UnitId, end: u64) {
+        self.core.volatile_items += 1;
+        self.core.slab.unit_mut(unit).with_end += 1;
+        self.core.deadlines.lower(unit, end);
+    }
+
+    fn uncount_end(&mut self, unit: UnitId) {
+        self.core.volatile_items -= 1;
+        self.core.slab.unit_mut(unit).with_end -= 1;
+    }
+
+    /// The reverse. The item is out of the table, its chunk not yet freed. Returns the bytes of its chunk.
+    fn count_out(&mut self, locator: Locator) -> u32 {
+        let item = self.item(locator);
+        let (namespace, generation, payload) = (item.namespace(), item.generation(), item.payload_len() as u64);
+        let has_end = item.has_end();
+        let unit = self.core.slab.unit_of(&self.ctx.arena, locator);
+        let chunk = self.core.slab.unit(unit).chunk;
+        self.core.items -= 1;
+        self.core.chunk_bytes -= u64::from(chunk);
+        let tally = self.tally(namespace);
+        if tally.generation == generation {
+            tally.items -= 1;
+            tally.payload -= payload;
+        }
+        if has_end {
+            self.uncount_end(unit);
+        }
+        chunk
+    }
+
+    /// Whether the present policy keeps account of the item at this place: always, but while it is taking over from another.
+    pub(super) fn is_adopted(&self, place: Place) -> bool {
+        self.core.adopting.is_none_or(|bucket| place.bucket < bucket)
+    }
+
+    /// Takes an item out of the table, for a reason.
+    pub(crate) fn remove(&mut self, found: Found, cause: Cause) {
+        let hash = if cause == Cause::Evicted { self.hash_of(found.locator) } else { 0 };
+        let last = self.shard.table.remove(found.place);
+        let size = self.count_out(found.locator);
+        if self.is_adopted(found.place) {
+            let core = &mut *self.core;
+            match cause {
+                Cause::Evicted => core.policy.evicted(&self.shard.shared, hash, last.bits(), size),
+                _ => core.policy.removed(&self.shard.shared, last.bits(), size),
+            }
+        }
+        self.note_removal(cause, last);
+        self.retire(found.locator, size);
+    }
+
+    fn note_removal(&mut self, cause: Cause, last: Slot) {
+        let counts = &mut self.core.counts;
+        let unfetched = u64::from(!last.is_fetched());
+        match cause {
+            Cause::Evicted => {
+                counts.evictions += 1;
+                counts.evicted_unfetched += unfetched;
+            }
+            Cause::Expired => {
+                counts.expired += 1;
+                counts.expired_unfetched += unfetched;
+            }
+            Cause::Flushed => counts.flushed += 1,
+            Cause::Removed => {}
+        }
+    }
+
+    /// A chunk is out of the index: it is freed when no reader is inside.
+    pub(super) fn retire(&mut self, locator: Locator, size: u32) {
+        if self.core.limbo.push(locator, size) {
+            self.settle_limbo();
+        }
+    }
+
+    /// Allocates and writes an item that is not in the table yet.
+    pub(crate) fn stage(
+        &mut self,
+        new: &New<'_>,
+        arrival: Option<&Arrival>,
+        prepaid: &mut u64,
+    ) -> Result<Room, Shortage> {
+        let room = self.make_room_for(new.item_len(), arrival, prepaid)?;
+        if let Room::At(locator) = room {
+            self.core.slab.write(&self.ctx.arena, locator, &new.attributes, new.key, new.parts, new.vlen);
+        }
+        Ok(room)
+    }
+
+    /// What an item of this length costs its policy.
+    pub(crate) fn size_for(&self, item_len: usize) -> u32 {
+        match self.ctx.classes.of(item_len) {
+            Some(class) => self.ctx.classes.chunk_size(class),
+            None => item_len as u32,
+        }
+    }
+
+    /// Tells the policy that an item of a key which is not stored is about to be.
+    pub(crate) fn announce(&mut self, hash: u64, item_len: usize) -> Arrival {
+        let (size, capacity) = (self.size_for(item_len), self.capacity());
+        let core = &mut *self.core;
+        core.policy.arriving(&self.shard.shared, hash, size, capacity)
+    }
+
+    /// Puts a staged item into the table, in place of what is there under its key.
+    pub(crate) fn publish(&mut self, hash: u64, locator: Locator, arrival: Option<Arrival>) -> Result<(), Error> {
+        let item = self.item(locator);
+        let (namespace, volatile) = (item.namespace(), item.has_end());
+        if let Some(old) = self.find_any(hash, namespace, item.key()) {
+            let Some(cause) = self.end_of(self.item(old.locator)) else {
+                self.publish_over(old, locator, volatile);
+                return Ok(());
+            };
+            self.remove(old, cause);
+        }
+        let len = self.item(locator).item_len();
+        let arrival = match arrival {
+            Some(arrival) => arrival,
+            None => self.announce(hash, len),
+        };
+        self.publish_new(hash, locator, arrival, volatile)
+    }
+
+    fn publish_over(&mut self, old: Found, locator: Locator, volatile: bool) {
+        let bits = old.slot.bits();
+        let fresh = Slot::new(locator, bits, volatile, false);
+        let last = self.shard.table.replace(old.place, fresh);
+        let old_size = self.count_out(old.locator);
+        self.count_in(locator);
+        let new_size = self.core.slab.chunk_of(&self.ctx.arena, locator);
+        if self.is_adopted(old.place) {
+            let core = &mut *self.core;
+            let better = core.policy.overwritten(&self.shard.shared, last.bits(), old_size, new_size);
+            // The policy's account is that of `better` now. If a reader has changed the slot meanwhile, it did so from `bits`
+            // and moved the account from there, so that is where it has to be.
+            if better != bits && !self.shard.table.update(old.place, fresh, fresh.with_bits(better)) {
+                self.shard.shared.applied(better, bits, new_size);
+            }
+        }
+        self.core.counts.stored += 1;
+        self.retire(old.locator, old_size);
+    }
+
+    fn publish_new(&mut self, hash: u64, locator: Locator, arrival: Arrival, volatile: bool) -> Result<(), Error> {
+        // Bits are needed before the item is in the table, and its place decides who accounts for it: only known afterwards.
+        let provisional = Slot::new(locator, 0, volatile, false);
+        let mut attempt = 0;
+        while !self.shard.table.insert(hash, provisional) {
+            attempt += 1;
+            if !self.make_table_room(hash, attempt - 1) {
+                self.retire_unpublished(locator);
+                return Err(Error::new(
+                    ErrorKind::OutOfMemory,
+                    "no room in the index, and no memory to let it grow: raise max_memory, or choose a policy that evicts",
+                ));
+            }
+        }
+        self.count_in(locator);
+        self.core.counts.stored += 1;
+        let Some((place, _)) = self.shard.table.find_locator(hash, locator) else { return Ok(()) };
+        if self.is_adopted(place) {
+            let core = &mut *self.core;
+            let bits = core.policy.insert(&self.shard.shared, arrival);
+            // A reader that was quicker has changed bits 0; its change, and its move of the account, gives way.
+            loop {
+                let slot = self.shard.table.get(place);
+                if self.shard.table.update(place, slot, slot.with_bits(bits)) {
+                    self.shard.shared.applied(slot.bits(), 0, arrival.size);
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Frees a chunk that was never published.
+    pub(crate) fn retire_unpublished(&mut self, locator: Locator) {
+        let size = self.core.slab.chunk_of(&self.ctx.arena, locator);
+        self.retire(locator, size);
+    }
+
+    /// Stores an item: announce, stage, publish. `arrival` remembers the announcement over retries.
+    pub(crate) fn store(
+        &mut self,
+        new: &New<'_>,
+        arrival: &mut Option<Arrival>,
+        prepaid: &mut u64,
+    ) -> Result<Stored, Shortage> {
+        let known = self.find_any(new.hash, new.attributes.namespace, new.key);
+        let known = known.filter(|found| self.end_of(self.item(found.locator)).is_none());
+        if known.is_none() && arrival.is_none() {
+            *arrival = Some(self.announce(new.hash, new.item_len()));
+        }
+        let newcomer = if known.is_none() { arrival.as_ref() } else { None };
+        match self.stage(new, newcomer, prepaid)? {
+            Room::TurnedAway => {
+                if let Some(arrival) = arrival {
+                    let core = &mut *self.core;
+                    core.policy.turned_away(&self.shard.shared, arrival);
+                    core.counts.turned_away += 1;
+                }
+                Ok(Stored::TurnedAway)
+            }
+            Room::At(locator) => {
+                self.publish(new.hash, locator, arrival.take()).map_err(Shortage::Memory)?;
+                self.after_write();
+                Ok(Stored::Yes)
+            }
+        }
+    }
+
+    /// Changes when an item ends, in place. False if its header cannot hold that: it has to be stored anew.
+    pub(crate) fn set_deadline(&mut self, found: Found, deadline: u64) -> bool {
+        let item = self.item(found.locator);
+        let had_end = item.has_end();
+        if !item.set_deadline(deadline) {
+            return false;
+        }
+        let (has_end, end) = (item.has_end(), item.ends());
+        let unit = self.core.slab.unit_of(&self.ctx.arena, found.locator);
+        match (had_end, has_end) {
+            (false, true) => self.count_end(unit, end),
+            (true, false) => self.uncount_end(unit),
+            (true, true) => self.core.deadlines.lower(unit, end),
+            (false, false) => {}
+        }
+        if had_end != has_end {
+            loop {
+                let slot = self.shard.table.get(found.place);
+                if self.shard.table.update(found.place, slot, slot.with_volatile(has_end)) {
+                    break;
+                }
+            }
+        }
+        true
+    }
+
+    /// A check-and-set token that was never given before and never will be again.
+    pub(crate) fn new_token(&mut self) -> u64 {
+        let token = self.core.next_token << self.ctx.shard_bits() | self.core.id as u64;
+        self.core.next_token += 1;
+        token
+    }
+}

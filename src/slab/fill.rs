@@ -1,0 +1,61 @@
+//! A value that is written from outside, piece by piece, before anybody can see it.
+//!
+//! Invariants:
+//! 1. The chunk is allocated, pinned (its page does not move) and unpublished for as long as its `Filling` exists: the bytes
+//!    are this value's alone, so they are written without a lock.
+//! 2. Every byte was zeroed when the chunk was reserved, so an item published early holds no old data.
+#![allow(unsafe_code)]
+
+use std::sync::Arc;
+
+use super::arena::Arena;
+use super::locator::Locator;
+use super::page::Slab;
+
+/// The unpublished value of a reserved item.
+#[derive(Debug)]
+pub(crate) struct Filling {
+    locator: Locator,
+    at: *mut u8,
+    len: usize,
+    filled: usize,
+    /// Keeps the mapping alive.
+    _arena: Arc<Arena>,
+}
+
+// SAFETY: invariant 1 - the bytes behind `at` belong to this value alone, whichever thread has it.
+unsafe impl Send for Filling {}
+
+impl Filling {
+    /// Takes over the value of the item at `locator`, which is allocated and unpublished. Pins its unit.
+    pub(crate) fn new(slab: &mut Slab, arena: &Arc<Arena>, locator: Locator) -> Filling {
+        let (at, len) = slab.value_place(arena, locator);
+        let unit = slab.unit_of(arena, locator);
+        slab.unit_mut(unit).pinned += 1;
+        Filling { locator, at, len, filled: 0, _arena: Arc::clone(arena) }
+    }
+
+    /// Ends the filling: unpins the unit and hands the chunk back to be published or freed.
+    pub(crate) fn finish(self, slab: &mut Slab, arena: &Arena) -> Locator {
+        let unit = slab.unit_of(arena, self.locator);
+        slab.unit_mut(unit).pinned -= 1;
+        self.locator
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(crate) fn filled(&self) -> usize {
+        self.filled
+    }
+
+    /// Appends as much of `bytes` as there is room for; says how much that was.
+    pub(crate) fn push(&mut self, bytes: &[u8]) -> usize {
+        let n = bytes.len().min(self.len - self.filled);
+        // SAFETY: `filled + n <= len`, and invariant 1.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.at.add(self.filled), n) };
+        self.filled += n;
+        n
+    }
+}

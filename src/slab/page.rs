@@ -1,0 +1,457 @@
+//! One shard's pages: which chunks are free, which page a new item goes to, which page is worth giving away.
+//!
+//! ```text
+//!  a page of one class
+//! ┌──────┬──────┬──────┬──────┬──────┬──────┬───────────────┬────┐
+//! │ item │ free │ item │ free │ item │ item │ never cut yet │tail│
+//! └──────┴──┬───┴──────┴──▲───┴──────┴──────┴───────────────┴────┘
+//!   first ──┴── next ─────┘                 ▲ cut
+//! ```
+//!
+//! Invariants:
+//! 1. `used` counts the chunks of a unit that are not free: published, being written, or waiting for readers.
+//! 2. A page is in its class's list of partial pages exactly when it has a free chunk and is not detached.
+//! 3. Freeing a unit's last chunk gives its page back; only a page just cut has none in use.
+//! 4. Locators are made here, from pages that this shard owns, and nowhere else (`arena`, invariant 1).
+//! 5. Everything here is called with the shard's lock held (`&mut Slab`, or `&Slab` for reading).
+#![allow(unsafe_code)]
+
+use super::arena::{Arena, PageId};
+use super::class::{ClassId, Classes};
+use super::item::{self, Attributes, ItemRef};
+use super::locator::Locator;
+use crate::error::Result;
+
+/// The number of a page or span within its shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct UnitId(pub(crate) u32);
+
+const NIL: u32 = u32::MAX;
+
+/// State of one page or span.
+#[derive(Debug, Clone)]
+pub(crate) struct Unit {
+    page: PageId,
+    pub(crate) class: ClassId,
+    /// Bytes of a chunk; of a span, the item's length.
+    pub(crate) chunk: u32,
+    /// Chunks in all.
+    pub(crate) total: u32,
+    /// Chunks from here on were never cut.
+    cut: u32,
+    /// First free chunk plus one.
+    first_free: u32,
+    /// Invariant 1.
+    pub(crate) used: u32,
+    /// Items with a deadline or an idle time.
+    pub(crate) with_end: u32,
+    /// Chunks being filled from outside: the page cannot move.
+    pub(crate) pinned: u32,
+    next: u32,
+    prev: u32,
+    listed: bool,
+    detached: bool,
+    exists: bool,
+}
+
+impl Unit {
+    fn free_chunks(&self) -> u32 {
+        self.total - self.used
+    }
+}
+
+/// What a class has in this shard.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ClassState {
+    first_partial: u32,
+    pub(crate) pages: u32,
+    pub(crate) used: u32,
+    /// Free chunks in pages that are not detached.
+    pub(crate) free: u32,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Slab {
+    units: Vec<Unit>,
+    spare_units: Vec<u32>,
+    pub(crate) classes: Vec<ClassState>,
+    /// Bytes of pages and spans that this shard owns.
+    pub(crate) owned_bytes: u64,
+    /// Spans it owns, and their bytes.
+    pub(crate) spans: u32,
+    pub(crate) span_bytes: u64,
+}
+
+/// What freeing a chunk led to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Freed {
+    Chunk,
+    /// The chunk was its unit's last, and the unit is gone.
+    Unit(UnitId),
+}
+
+impl Slab {
+    pub(crate) fn new(classes: &Classes) -> Slab {
+        Slab {
+            units: Vec::new(),
+            spare_units: Vec::new(),
+            classes: vec![ClassState { first_partial: NIL, ..ClassState::default() }; classes.len()],
+            owned_bytes: 0,
+            spans: 0,
+            span_bytes: 0,
+        }
+    }
+
+    /// Heap bytes, for the ledger.
+    pub(crate) fn memory(&self) -> u64 {
+        (self.units.capacity() * size_of::<Unit>()
+            + self.spare_units.capacity() * 4
+            + self.classes.capacity() * size_of::<ClassState>()) as u64
+    }
+
+    pub(crate) fn unit(&self, unit: UnitId) -> &Unit {
+        &self.units[unit.0 as usize]
+    }
+
+    pub(crate) fn unit_mut(&mut self, unit: UnitId) -> &mut Unit {
+        &mut self.units[unit.0 as usize]
+    }
+
+    /// Upper bound of unit numbers.
+    pub(crate) fn unit_count(&self) -> u32 {
+        self.units.len() as u32
+    }
+
+    pub(crate) fn exists(&self, unit: UnitId) -> bool {
+        self.units.get(unit.0 as usize).is_some_and(|u| u.exists)
+    }
+
+    /// The unit that a locator of this shard is in.
+    #[inline]
+    pub(crate) fn unit_of(&self, arena: &Arena, locator: Locator) -> UnitId {
+        UnitId(arena.unit_of(locator))
+    }
+
+    /// Bytes that the chunk at this locator takes.
+    #[inline]
+    pub(crate) fn chunk_of(&self, arena: &Arena, locator: Locator) -> u32 {
+        self.unit(self.unit_of(arena, locator)).chunk
+    }
+
+    /// The item, or free chunk, at a locator of this shard.
+    #[inline(always)]
+    pub(crate) fn item<'a>(&'a self, arena: &'a Arena, locator: Locator) -> ItemRef<'a> {
+        // SAFETY: the shard's lock is held (invariant 5) and `&self` borrowed: no chunk is written or freed meanwhile.
+        // Invariant 4: the locator was made by this slab, and slots and lists drop locators before their chunks are freed.
+        unsafe { arena.item(locator) }
+    }
+
+    /// Every cut chunk of a unit, free ones too.
+    pub(crate) fn chunks(&self, arena: &Arena, unit: UnitId) -> impl Iterator<Item = Locator> + use<> {
+        let u = self.unit(unit);
+        let (start, chunk) = (arena.page_start(u.page), u.chunk as usize);
+        (0..u.cut as usize).map(move |i| Locator::from_offset(start + i * chunk))
+    }
+
+    /// The locators `[start, end)` between which a unit's items lie.
+    pub(crate) fn range(&self, arena: &Arena, unit: UnitId) -> (u64, u64) {
+        let u = self.unit(unit);
+        let start = arena.page_start(u.page);
+        let end = start + (u.chunk as usize * u.total as usize).next_multiple_of(8);
+        (start as u64 / 8, end as u64 / 8)
+    }
+
+    /// A free chunk of a class, if one of its pages has any.
+    pub(crate) fn alloc(&mut self, arena: &Arena, class: ClassId) -> Option<Locator> {
+        let head = self.classes[class.index()].first_partial;
+        if head == NIL {
+            return None;
+        }
+        let u = &mut self.units[head as usize];
+        let start = arena.page_start(u.page);
+        let index = if u.first_free != 0 { u.first_free - 1 } else { u.cut };
+        let locator = Locator::from_offset(start + index as usize * u.chunk as usize);
+        if u.first_free != 0 {
+            // SAFETY: the chunk is on the free list of a page that this shard owns, under its lock.
+            u.first_free = unsafe { item::read_free(arena.base_of(locator)) };
+        } else {
+            u.cut += 1;
+        }
+        u.used += 1;
+        if u.used == u.total {
+            self.unlink(head);
+        }
+        let state = &mut self.classes[class.index()];
+        state.used += 1;
+        state.free -= 1;
+        Some(locator)
+    }
+
+    fn new_unit(&mut self, unit: Unit) -> u32 {
+        match self.spare_units.pop() {
+            Some(id) => {
+                self.units[id as usize] = unit;
+                id
+            }
+            None => {
+                self.units.push(unit);
+                self.units.len() as u32 - 1
+            }
+        }
+    }
+
+    /// Cuts a page for a class. Every chunk of it is free.
+    pub(crate) fn add_page(&mut self, arena: &Arena, classes: &Classes, class: ClassId, page: PageId) {
+        let total = classes.chunks_per_page(class);
+        let id = self.new_unit(Unit {
+            page,
+            class,
+            chunk: classes.chunk_size(class),
+            total,
+            cut: 0,
+            first_free: 0,
+            used: 0,
+            with_end: 0,
+            pinned: 0,
+            next: NIL,
+            prev: NIL,
+            listed: false,
+            detached: false,
+            exists: true,
+        });
+        arena.set_owner(page, class, id);
+        self.owned_bytes += arena.page_size() as u64;
+        let state = &mut self.classes[class.index()];
+        state.pages += 1;
+        state.free += total;
+        self.link(id);
+    }
+
+    /// A span for one item of `len` bytes; charged by the caller.
+    pub(crate) fn add_span(&mut self, arena: &Arena, len: usize) -> Result<Locator> {
+        let page = arena.take_span(len)?;
+        let id = self.new_unit(Unit {
+            page,
+            class: ClassId::SPAN,
+            chunk: len as u32,
+            total: 1,
+            cut: 1,
+            first_free: 0,
+            used: 1,
+            with_end: 0,
+            pinned: 0,
+            next: NIL,
+            prev: NIL,
+            listed: false,
+            detached: false,
+            exists: true,
+        });
+        arena.set_owner(page, ClassId::SPAN, id);
+        self.owned_bytes += arena.span_charge(len);
+        self.span_bytes += arena.span_charge(len);
+        self.spans += 1;
+        Ok(Locator::from_offset(arena.page_start(page)))
+    }
+
+    /// Frees a chunk that no reader can be inside any more.
+    pub(crate) fn free(&mut self, arena: &Arena, locator: Locator) -> Freed {
+        let id = arena.unit_of(locator);
+        let u = &mut self.units[id as usize];
+        debug_assert!(u.exists && u.used > 0);
+        let (page, class, len) = (u.page, u.class, u.chunk as usize);
+        u.used -= 1;
+        if class == ClassId::SPAN {
+            u.exists = false;
+            self.spare_units.push(id);
+            let charge = arena.span_charge(len);
+            self.owned_bytes -= charge;
+            self.span_bytes -= charge;
+            self.spans -= 1;
+            arena.release_span(page, len);
+            return Freed::Unit(UnitId(id));
+        }
+        let state = &mut self.classes[class.index()];
+        state.used -= 1;
+        if !u.detached {
+            state.free += 1;
+        }
+        if u.used == 0 {
+            self.drop_page(arena, id);
+            return Freed::Unit(UnitId(id));
+        }
+        let index = (locator.offset() - arena.page_start(page)) / len;
+        // SAFETY: the chunk is this shard's, under its lock, and no reader is inside (the caller's word).
+        unsafe { item::write_free(arena.base_of(locator), u.first_free) };
+        u.first_free = index as u32 + 1;
+        if !u.listed && !u.detached {
+            self.link(id);
+        }
+        Freed::Chunk
+    }
+
+    /// Gives an empty page back to the arena.
+    fn drop_page(&mut self, arena: &Arena, id: u32) {
+        if self.units[id as usize].listed {
+            self.unlink(id);
+        }
+        let u = &mut self.units[id as usize];
+        u.exists = false;
+        let state = &mut self.classes[u.class.index()];
+        state.pages -= 1;
+        if !u.detached {
+            state.free -= u.total;
+        }
+        self.owned_bytes -= arena.page_size() as u64;
+        arena.release_page(u.page);
+        self.spare_units.push(id);
+    }
+
+    /// Takes a page out of the list that new items come from, while it is being emptied.
+    pub(crate) fn detach(&mut self, unit: UnitId) {
+        let id = unit.0;
+        if self.units[id as usize].listed {
+            self.unlink(id);
+        }
+        let u = &mut self.units[id as usize];
+        if !u.detached {
+            u.detached = true;
+            self.classes[u.class.index()].free -= u.total - u.used;
+        }
+    }
+
+    /// Puts a page back that could not be emptied.
+    pub(crate) fn reattach(&mut self, unit: UnitId) {
+        let u = &mut self.units[unit.0 as usize];
+        if u.exists && u.detached {
+            u.detached = false;
+            let free = u.free_chunks();
+            self.classes[u.class.index()].free += free;
+            if free > 0 {
+                self.link(unit.0);
+            }
+        }
+    }
+
+    fn link(&mut self, id: u32) {
+        let class = self.units[id as usize].class.index();
+        let head = self.classes[class].first_partial;
+        let u = &mut self.units[id as usize];
+        u.listed = true;
+        u.prev = NIL;
+        u.next = head;
+        if head != NIL {
+            self.units[head as usize].prev = id;
+        }
+        self.classes[class].first_partial = id;
+    }
+
+    fn unlink(&mut self, id: u32) {
+        let u = &mut self.units[id as usize];
+        let (class, prev, next) = (u.class.index(), u.prev, u.next);
+        u.listed = false;
+        if prev == NIL {
+            self.classes[class].first_partial = next;
+        } else {
+            self.units[prev as usize].next = next;
+        }
+        if next != NIL {
+            self.units[next as usize].prev = prev;
+        }
+    }
+
+    /// The page of a class with the fewest used chunks, of at most 64 looked at, none of them pinned or refused by `ok`.
+    pub(crate) fn sparsest(&self, class: ClassId, mut ok: impl FnMut(UnitId) -> bool) -> Option<UnitId> {
+        let mut best: Option<(u32, u32)> = None;
+        let mut id = self.classes[class.index()].first_partial;
+        for _ in 0..64 {
+            if id == NIL {
+                break;
+            }
+            let u = &self.units[id as usize];
+            if u.pinned == 0 && best.is_none_or(|(used, _)| u.used < used) && ok(UnitId(id)) {
+                best = Some((u.used, id));
+            }
+            id = u.next;
+        }
+        best.map(|(_, id)| UnitId(id))
+    }
+
+    /// Writes a header and key into a chunk from [`alloc`](Slab::alloc) or [`add_span`](Slab::add_span), and the value if
+    /// it is there already; else the value's bytes become zero, to be filled later.
+    pub(crate) fn write(
+        &mut self,
+        arena: &Arena,
+        locator: Locator,
+        attributes: &Attributes,
+        key: &[u8],
+        parts: &[&[u8]],
+        vlen: usize,
+    ) {
+        debug_assert!(attributes.item_len(key.len(), vlen) <= self.chunk_of(arena, locator) as usize);
+        // SAFETY: the chunk was allocated, is not published, and is large enough (asserted; sizes and classes are computed
+        // from the same item_len): it is ours alone.
+        unsafe {
+            let mut at = attributes.write(arena.base_of(locator), key, vlen);
+            let mut left = vlen;
+            for part in parts {
+                let n = part.len().min(left);
+                std::ptr::copy_nonoverlapping(part.as_ptr(), at, n);
+                at = at.add(n);
+                left -= n;
+            }
+            at.write_bytes(0, left);
+        }
+    }
+
+    /// Copies the item at `from` into the fresh chunk at `to` of the same class. A use that a reader notes in the old copy
+    /// from now on has to be carried over by the caller.
+    pub(crate) fn copy_item(&mut self, arena: &Arena, from: Locator, to: Locator) {
+        // SAFETY: as in `item`: `from` is published and its shard's lock held. `to` is another chunk, so writing it below
+        // leaves the borrowed bytes alone.
+        let item = unsafe { arena.item(from) };
+        self.write(arena, to, &item.attributes(), item.key(), &[item.value()], item.value_len());
+    }
+
+    /// Gives an unpublished item other attributes, if its header has the room that they need. False if not.
+    pub(crate) fn rewrite_header(&mut self, arena: &Arena, locator: Locator, attributes: &Attributes) -> bool {
+        // SAFETY: the item is unpublished and this shard's, under its lock: nobody else reaches its header.
+        unsafe { attributes.rewrite(arena.base_of(locator)) }
+    }
+
+    /// Bytes of an unpublished item's value, to fill from outside the lock.
+    pub(super) fn value_place(&self, arena: &Arena, locator: Locator) -> (*mut u8, usize) {
+        let item = self.item(arena, locator);
+        let (header_and_key, vlen) = (item.item_len() - item.value_len(), item.value_len());
+        // SAFETY: inside the item.
+        (unsafe { arena.base_of(locator).add(header_and_key) }, vlen)
+    }
+
+    /// Checks the numbered invariants; for tests.
+    pub(crate) fn check(&self, arena: &Arena) {
+        let mut listed = 0;
+        for (c, state) in self.classes.iter().enumerate() {
+            let mine = || self.units.iter().filter(|u| u.exists && u.class.index() == c);
+            assert_eq!(state.pages as usize, mine().count(), "pages of class {c}");
+            assert_eq!(state.used, mine().map(|u| u.used).sum::<u32>(), "used chunks of class {c}");
+            let free = mine().filter(|u| !u.detached).map(|u| u.total - u.used).sum::<u32>();
+            assert_eq!(state.free, free, "free chunks of class {c}");
+            let mut id = state.first_partial;
+            while id != NIL {
+                let u = &self.units[id as usize];
+                assert!(u.exists && u.listed && !u.detached && u.used < u.total && u.class.index() == c);
+                listed += 1;
+                id = u.next;
+            }
+        }
+        assert_eq!(listed, self.units.iter().filter(|u| u.exists && u.listed).count());
+        for (id, u) in self.units.iter().enumerate().filter(|(_, u)| u.exists) {
+            assert!(u.used <= u.total && u.cut <= u.total, "unit {id}: {u:?}");
+            assert_eq!(u.listed, u.used < u.total && !u.detached && u.class != ClassId::SPAN);
+            let first = Locator::from_offset(arena.page_start(u.page));
+            assert_eq!((arena.class_of(first), arena.unit_of(first)), (u.class, id as u32));
+            let free = self.chunks(arena, UnitId(id as u32)).filter(|&l| self.item(arena, l).is_free()).count();
+            assert!(free as u32 <= u.cut - u.used.min(u.cut), "free chunks of unit {id}");
+        }
+    }
+}
