@@ -17,7 +17,7 @@ pub(crate) struct Visited {
 }
 
 /// Buckets visited in one hold of a lock.
-const STEP: u64 = 8;
+const STEP: u64 = 32;
 
 impl Engine {
     /// Visits the items of a namespace from a cursor on, until `count` were found or a few steps were taken. Returns the

@@ -299,7 +299,8 @@ mod tests {
         let sessions = Sessions::new();
         for _ in 0..10 {
             std::thread::scope(|s| {
-                s.spawn(|| sessions.current().count(Counter::Sets));
+                // Joined by hand: that waits for the thread's destructors too, the scope does not.
+                let _ = s.spawn(|| sessions.current().count(Counter::Sets)).join();
             });
         }
         assert_eq!((sessions.count(), sessions.sum(Counter::Sets)), (1, 10));

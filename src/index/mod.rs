@@ -20,6 +20,9 @@ mod room;
 mod table;
 mod words;
 
+#[cfg(all(test, not(loom)))]
+mod tests;
+
 pub(crate) use hash::KeyHasher;
 pub(crate) use hazard::{Counter, Session, Sessions};
 pub(crate) use reader::{Pinned, prefetch, prefetch_item};

@@ -11,7 +11,7 @@
 use smallvec::SmallVec;
 
 use super::bucket::SLOTS;
-use super::hash::{distance, home, tag};
+use super::hash::{DISTANCES, distance, home, tag};
 use super::table::{MIN_BUCKETS, Place, SPILL, Table};
 use crate::slab::{Locator, Slot};
 use crate::sync::Ordering;
@@ -142,13 +142,15 @@ impl Table {
         true
     }
 
+    /// Shows the items whose computed home is from `from` up to `to`.
     fn prefetch_homes(&self, from: u64, to: u64, mut prefetch: impl FnMut(Locator)) {
         for at in from..(to + SPILL).min(self.buckets()) {
-            self.each_in_bucket(at, |_, slot| {
-                if let Some(locator) = slot.locator() {
+            let bucket = self.bucket(at);
+            for i in (0..SLOTS).filter(|&i| bucket.home_of(at, i).is_some_and(|home| (from..to).contains(&home))) {
+                if let Some(locator) = self.get(Place { bucket: at, slot: i }).locator() {
                     prefetch(locator);
                 }
-            });
+            }
         }
     }
 
@@ -163,19 +165,8 @@ impl Table {
         next: u64,
         hash_of: &mut impl FnMut(Locator) -> u64,
     ) -> bool {
-        // An attempt that lacks room makes some, which may move the very items it had in hand, and starts again.
-        for _ in 0..32 {
-            let (leaving, staying) = self.items_of_homes(first, last, &mine, size, hash_of);
-            match self.try_move(&leaving, &staying, size, next) {
-                Ok(()) => return true,
-                Err((home, other)) => {
-                    if self.make_room(home, other).is_none() {
-                        return false;
-                    }
-                }
-            }
-        }
-        false
+        let (leaving, staying) = self.items_of_homes(first, last, &mine, size, hash_of);
+        self.moving(|| self.try_move(&leaving, &staying, size, next))
     }
 
     /// The items that `move_home` moves, and those that are in the right place already, with whether it is their second.
@@ -188,7 +179,13 @@ impl Table {
         hash_of: &mut impl FnMut(Locator) -> u64,
     ) -> (SmallVec<[Moved; 16]>, SmallVec<[(Place, bool); 16]>) {
         let (mut leaving, mut staying) = (SmallVec::new(), SmallVec::new());
-        for at in first..=(last + SPILL).min(self.buckets() - 1) {
+        let homes = first..=last;
+        let places =
+            homes.clone().chain(homes.flat_map(|h| DISTANCES.map(|d| h + d)).filter(|at| !(first..=last).contains(at)));
+        let mut places: SmallVec<[u64; 32]> = places.filter(|&at| at < self.buckets()).collect();
+        places.sort_unstable();
+        places.dedup();
+        for at in places {
             let bucket = self.bucket(at);
             for i in 0..SLOTS {
                 if !bucket.home_of(at, i).is_some_and(|home| (first..=last).contains(&home)) {
@@ -212,31 +209,35 @@ impl Table {
         (leaving, staying)
     }
 
-    /// Copies, moves the pointer, removes the originals. Without room for all, undoes the copies and names two full buckets.
-    fn try_move(&self, leaving: &[Moved], staying: &[(Place, bool)], size: u64, next: u64) -> Result<(), (u64, u64)> {
-        self.moving(|| {
-            let mut copies: SmallVec<[Place; 16]> = SmallVec::new();
-            for item in leaving {
-                match self.place_copy(item, size) {
-                    Ok(to) => copies.push(to),
-                    Err(full) => {
-                        // Originals are untouched, and readers found them all the time.
-                        for (to, item) in copies.iter().zip(leaving) {
-                            self.settle(*to, item.copied, item.from);
-                        }
-                        return Err(full);
-                    }
+    /// Copies, moves the pointer, removes the originals. Without room for all, undoes the copies: false. Room is made
+    /// without moving any item that this is about.
+    fn try_move(&self, leaving: &[Moved], staying: &[(Place, bool)], size: u64, next: u64) -> bool {
+        let mut copies: SmallVec<[Place; 16]> = SmallVec::new();
+        let mut frozen: SmallVec<[Place; 32]> = leaving.iter().map(|item| item.from).collect();
+        frozen.extend(staying.iter().map(|&(place, _)| place));
+        for item in leaving {
+            let copied = self.place_copy(item, size).or_else(|(home, other)| {
+                self.make_room(home, other, &frozen).ok_or(())?;
+                self.place_copy(item, size).map_err(|_| ())
+            });
+            let Ok(to) = copied else {
+                // Originals are untouched, and readers found them all the time.
+                for (to, item) in copies.iter().zip(leaving) {
+                    self.settle(*to, item.copied, item.from);
                 }
-            }
-            self.geometry.pointer.store(next, Ordering::Release);
-            for &(place, second) in staying {
-                self.bucket(place.bucket).set_second(place.slot, second);
-            }
-            for (item, &to) in leaving.iter().zip(&copies) {
-                self.settle(item.from, item.copied, to);
-            }
-            Ok(())
-        })
+                return false;
+            };
+            copies.push(to);
+            frozen.push(to);
+        }
+        self.geometry.pointer.store(next, Ordering::Release);
+        for &(place, second) in staying {
+            self.bucket(place.bucket).set_second(place.slot, second);
+        }
+        for (item, &to) in leaving.iter().zip(&copies) {
+            self.settle(item.from, item.copied, to);
+        }
+        true
     }
 
     /// Copies an item to a free slot of one of its two places in a table of `size`; both are named if they are full. No

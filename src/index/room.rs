@@ -1,7 +1,7 @@
 //! Room in a full neighbourhood: a chain of moves, each item to its other place, found breadth first.
 //!
 //! Tags and state bits alone say where an item's other place is, so nothing but bucket lines within a few dozen places is
-//! read. Looking at up to 128 buckets finds a chain practically always at a load of .90 (research: two moves fail 1.2 %).
+//! read. In simulations of 300,000 buckets no search failed at loads up to .90 (`docs/index.md`).
 //!
 //! Invariants:
 //! 1. A chain is carried out from its free end: each move goes into a slot that is free, so no item is ever missing.
@@ -14,7 +14,7 @@ use super::hash::distance;
 use super::table::{Place, Table};
 
 /// Buckets looked at before giving up.
-const LOOKS: usize = 128;
+const LOOKS: usize = 256;
 
 struct Step {
     bucket: u64,
@@ -24,9 +24,10 @@ struct Step {
 }
 
 impl Table {
-    /// Frees a slot in one of two full buckets; returns which one.
+    /// Frees a slot in one of two full buckets, without moving what is at the `frozen` places; returns which one. Runs while
+    /// `moves` is odd.
     #[cold]
-    pub(super) fn make_room(&self, home: u64, other: u64) -> Option<u64> {
+    pub(super) fn make_room(&self, home: u64, other: u64, frozen: &[Place]) -> Option<u64> {
         let mut steps: SmallVec<[Step; LOOKS]> = SmallVec::new();
         for bucket in [home, other] {
             steps.push(Step { bucket, from: usize::MAX, slot: 0 });
@@ -36,7 +37,7 @@ impl Table {
             let at = steps[next].bucket;
             for slot in 0..SLOTS {
                 let Some(to) = self.other_place(at, slot) else { continue };
-                if steps.iter().any(|s| s.bucket == to) {
+                if frozen.contains(&Place { bucket: at, slot }) || steps.iter().any(|s| s.bucket == to) {
                     continue;
                 }
                 steps.push(Step { bucket: to, from: next, slot });
@@ -64,18 +65,16 @@ impl Table {
 
     /// Moves the items of the chain that ends at the last step; returns the bucket at its start, which has room then.
     fn carry_out(&self, steps: &[Step]) -> u64 {
-        self.moving(|| {
-            let mut step = &steps[steps.len() - 1];
-            while step.from != usize::MAX {
-                let source = &steps[step.from];
-                let (tag, second) = self.bucket(source.bucket).tag(step.slot);
-                let from = Place { bucket: source.bucket, slot: step.slot };
-                if let Some(slot) = self.bucket(step.bucket).first_free() {
-                    self.move_slot(from, Place { bucket: step.bucket, slot }, tag, !second);
-                }
-                step = source;
+        let mut step = &steps[steps.len() - 1];
+        while step.from != usize::MAX {
+            let source = &steps[step.from];
+            let (tag, second) = self.bucket(source.bucket).tag(step.slot);
+            let from = Place { bucket: source.bucket, slot: step.slot };
+            if let Some(slot) = self.bucket(step.bucket).first_free() {
+                self.move_slot(from, Place { bucket: step.bucket, slot }, tag, !second);
             }
-            step.bucket
-        })
+            step = source;
+        }
+        step.bucket
     }
 }

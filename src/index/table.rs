@@ -1,7 +1,7 @@
 //! One shard's table of buckets.
 //!
-//! An item has two places, both near: its home bucket, `fraction of the hash * buckets`, and the other, 1 to 7 buckets
-//! further (by its tag). The table stretches and shrinks in place, a few buckets a step, between a small and a big size:
+//! An item has two places, both near: its home bucket, `fraction of the hash * buckets`, and the other, 1 to 34 buckets
+//! further (one of seven distances, by its tag). The table stretches and shrinks in place, a few buckets a step, between a small and a big size:
 //!
 //! ```text
 //!  home in the small size:   0 ............ pointer ............ small
@@ -25,8 +25,8 @@ use crate::error::Result;
 use crate::slab::{Locator, Slot};
 use crate::sync::{AtomicU64, CachePadded, Ordering, fence};
 
-/// Buckets past the last home that second places reach into.
-pub(super) const SPILL: u64 = 7;
+/// Buckets past the last home that second places reach into: the longest of the distances.
+pub(super) const SPILL: u64 = 34;
 /// The smallest table, in buckets.
 pub(super) const MIN_BUCKETS: u64 = 8;
 
@@ -229,7 +229,7 @@ impl Table {
         } else if at_other > 0 {
             Some(other)
         } else {
-            self.make_room(home, other)
+            self.moving(|| self.make_room(home, other, &[]))
         }
     }
 
