@@ -3,6 +3,23 @@
 //! A policy sees items only through [`Store`]: their 22 bits of state, which live in the index slot, and their size. The
 //! same code runs in the engine's shards and in the [`Simulator`].
 
+mod ghost;
+mod kind;
+mod lfu;
+mod lru;
+mod ring;
+mod s3fifo;
+mod sample;
+mod shared;
+mod sieve;
+mod simulator;
+mod ttl;
+mod value;
+
+pub use kind::{EvictionPolicy, Objective};
+pub(crate) use shared::Shared;
+pub use simulator::Simulator;
+
 pub(crate) const POLICY_BITS: u32 = 22;
 /// A policy's state of one item: the low [`POLICY_BITS`] bits.
 pub(crate) type Bits = u32;
@@ -41,4 +58,208 @@ pub(crate) trait Store {
     fn deadline(&self, handle: Self::Handle) -> Option<u64>;
     /// Shows items of the page whose earliest deadline comes first (for `volatile-ttl`); may show none.
     fn soonest(&self, each: impl FnMut(Candidate<Self::Handle>, u64));
+}
+
+/// What the policy knows of an item that is about to be stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Arrival {
+    pub(crate) hash: u64,
+    pub(crate) size: u32,
+    /// The region it left lately, if it is remembered.
+    from: Option<u8>,
+    /// Its uses, this one included.
+    uses: u32,
+}
+
+/// Who makes room.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Verdict<H> {
+    /// This item leaves.
+    Evict(Candidate<H>),
+    /// The newcomer is worth less than what it would push out: it is not stored.
+    TurnAway,
+    /// Nobody may leave.
+    None,
+}
+
+/// One shard's policy, under the shard's lock. `H` is the [`Store::Handle`] of the store it chooses from.
+#[derive(Debug)]
+pub(crate) struct Policy<H> {
+    state: State<H>,
+}
+
+#[derive(Debug)]
+enum State<H> {
+    Value(Box<value::Value<H>>),
+    Lru(lru::Lru<H>),
+    Lfu(lfu::Lfu<H>),
+    Random { draw: sample::Draw, volatile: bool },
+    Ttl(ttl::Ttl<H>),
+    S3Fifo(Box<s3fifo::S3Fifo>),
+    Sieve(Box<sieve::Sieve>),
+    NoEviction,
+}
+
+impl<H: Copy + PartialEq> Policy<H> {
+    pub(crate) fn new(policy: EvictionPolicy, objective: Objective, seed: u64) -> Self {
+        let volatile = policy.is_volatile();
+        let state = match policy {
+            EvictionPolicy::VolatileLru | EvictionPolicy::AllkeysLru => State::Lru(lru::Lru::new(volatile, seed)),
+            EvictionPolicy::VolatileLfu | EvictionPolicy::AllkeysLfu => State::Lfu(lfu::Lfu::new(volatile, seed)),
+            EvictionPolicy::VolatileRandom | EvictionPolicy::AllkeysRandom => State::Random {
+                draw: sample::Draw::new(seed),
+                volatile,
+            },
+            EvictionPolicy::VolatileTtl => State::Ttl(ttl::Ttl::new(seed)),
+            EvictionPolicy::NoEviction => State::NoEviction,
+            EvictionPolicy::S3Fifo => State::S3Fifo(Box::new(s3fifo::S3Fifo::new(seed))),
+            EvictionPolicy::Sieve => State::Sieve(Box::new(sieve::Sieve::new(seed))),
+            EvictionPolicy::Default | EvictionPolicy::VolatileDefault => {
+                State::Value(Box::new(value::Value::new(volatile, objective, seed)))
+            }
+        };
+        Policy { state }
+    }
+
+    /// Once for each new item, before room is made for it: asks who is remembered, and adapts.
+    pub(crate) fn arriving(&mut self, _shared: &Shared, hash: u64, size: u32, capacity: u64) -> Arrival {
+        let remembered = match &mut self.state {
+            State::Value(value) => value.arriving(hash, size, capacity),
+            State::S3Fifo(s3) => s3.arriving(hash).then_some((0, 1)),
+            _ => None,
+        };
+        let (from, uses) = remembered.map_or((None, 1), |(region, uses)| (Some(region as u8), uses));
+        Arrival { hash, size, from, uses }
+    }
+
+    /// Who leaves to make room: for an item that arrives, or for something else (the limit was lowered, a table grows, an
+    /// item becomes larger). The caller evicts the candidate and calls [`evicted`](Self::evicted), or, if the candidate
+    /// cannot leave, asks again. Asked again until there is room.
+    pub(crate) fn victim<S: Store<Handle = H>>(
+        &mut self,
+        shared: &Shared,
+        store: &S,
+        arrival: Option<&Arrival>,
+    ) -> Verdict<H> {
+        let found = match &mut self.state {
+            State::Value(value) => return value.victim(shared, store, arrival),
+            State::S3Fifo(s3) => return s3.victim(store, arrival),
+            State::Lru(lru) => lru.victim(store),
+            State::Lfu(lfu) => lfu.victim(store),
+            State::Random { draw, volatile } => draw.any(store, *volatile),
+            State::Ttl(ttl) => ttl.victim(store),
+            State::Sieve(sieve) => sieve.victim(store),
+            State::NoEviction => None,
+        };
+        found.map_or(Verdict::None, Verdict::Evict)
+    }
+
+    /// The item that arrived is stored: its first bits.
+    pub(crate) fn insert(&mut self, shared: &Shared, arrival: Arrival) -> Bits {
+        match &mut self.state {
+            State::Value(value) => value.insert(shared, &arrival),
+            State::Lru(lru) => lru.insert(shared),
+            State::Lfu(lfu) => lfu.insert(shared),
+            State::S3Fifo(s3) => s3.insert(arrival.hash, arrival.size, arrival.from.is_some()),
+            State::Sieve(sieve) => sieve.insert(arrival.hash),
+            State::Random { .. } | State::Ttl(_) | State::NoEviction => 0,
+        }
+    }
+
+    /// An item was evicted, whether this policy named it or not. `bits` are those it had when it left.
+    pub(crate) fn evicted(&mut self, shared: &Shared, hash: u64, bits: Bits, size: u32) {
+        match &mut self.state {
+            State::Value(value) => value.evicted(shared, hash, bits, size),
+            State::S3Fifo(s3) => s3.evicted(hash, bits, size),
+            State::Sieve(sieve) => sieve.evicted(),
+            _ => {}
+        }
+    }
+
+    /// The newcomer was not stored, as [`Verdict::TurnAway`] said. It is remembered as if it had been evicted.
+    pub(crate) fn turned_away(&mut self, _shared: &Shared, arrival: &Arrival) {
+        match &mut self.state {
+            State::Value(value) => value.turned_away(arrival),
+            State::S3Fifo(s3) => s3.remember(arrival.hash, arrival.size),
+            _ => {}
+        }
+    }
+
+    /// An item left without being evicted: deleted or expired.
+    pub(crate) fn removed(&mut self, shared: &Shared, bits: Bits, size: u32) {
+        match &mut self.state {
+            State::Value(value) => value.removed(shared, bits, size),
+            State::S3Fifo(s3) => s3.removed(bits, size),
+            State::Sieve(sieve) => sieve.removed(),
+            _ => {}
+        }
+    }
+
+    /// An item got a new value under the same key, which counts as a use. `bits` are those it had when it was replaced.
+    pub(crate) fn overwritten(&mut self, shared: &Shared, bits: Bits, old_size: u32, new_size: u32) -> Bits {
+        match &mut self.state {
+            State::Value(value) => value.overwritten(shared, bits, old_size, new_size),
+            State::S3Fifo(s3) => s3.overwritten(bits, old_size, new_size),
+            _ => shared.hit(bits).unwrap_or(bits),
+        }
+    }
+
+    /// The bits of an item that was there before this policy was.
+    pub(crate) fn adopt(&mut self, shared: &Shared, hash: u64, size: u32) -> Bits {
+        match &mut self.state {
+            State::Value(value) => value.adopt(shared, size),
+            State::Lru(lru) => lru.stamp(),
+            State::Lfu(lfu) => lfu.start(),
+            State::S3Fifo(s3) => s3.insert(hash, size, true),
+            State::Sieve(sieve) => sieve.insert(hash),
+            State::Random { .. } | State::Ttl(_) | State::NoEviction => 0,
+        }
+    }
+
+    /// Heap bytes held: rings, pools, ghost.
+    pub(crate) fn memory(&self) -> u64 {
+        match &self.state {
+            State::Value(value) => size_of::<value::Value<H>>() as u64 + value.memory(),
+            State::S3Fifo(s3) => size_of::<s3fifo::S3Fifo>() as u64 + s3.memory(),
+            State::Sieve(sieve) => size_of::<sieve::Sieve>() as u64 + sieve.memory(),
+            State::Lru(lru) => lru.memory(),
+            State::Lfu(lfu) => lfu.memory(),
+            State::Ttl(ttl) => ttl.memory(),
+            State::Random { .. } | State::NoEviction => 0,
+        }
+    }
+
+    /// A bounded step (some 50 us at most) of what needs doing now and then. Called every [`MAINTAIN_EVERY`] insertions or so.
+    pub(crate) fn maintain<S: Store<Handle = H>>(&mut self, _shared: &Shared, store: &S) {
+        match &mut self.state {
+            State::Value(value) => value.maintain(store),
+            State::Lru(lru) => lru.maintain(store),
+            State::Lfu(lfu) => lfu.maintain(store),
+            State::S3Fifo(s3) => s3.maintain(store),
+            State::Sieve(sieve) => sieve.maintain(store),
+            State::Random { .. } | State::Ttl(_) | State::NoEviction => {}
+        }
+    }
+
+    /// Asserts what must hold whenever the lock is free and no reader is at work.
+    #[cfg(test)]
+    pub(crate) fn check<S: Store<Handle = H>>(&self, shared: &Shared, store: &S) {
+        match &self.state {
+            State::Value(value) => value.check(shared, store),
+            State::S3Fifo(s3) => s3.check(store),
+            State::Sieve(sieve) => sieve.check(store),
+            _ => {}
+        }
+    }
+}
+
+/// Insertions between two calls of [`Policy::maintain`].
+pub(crate) const MAINTAIN_EVERY: u64 = 64;
+
+/// A bijection that spreads every bit of its argument over all of the result (the finaliser of splitmix64).
+#[inline]
+pub(crate) fn mix(mut x: u64) -> u64 {
+    x = (x ^ x >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ x >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ x >> 31
 }

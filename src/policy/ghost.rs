@@ -1,0 +1,348 @@
+//! Who left lately: a table of fingerprints with the order of a queue, but no queue.
+//!
+//! ```text
+//!  bucket, 64 bytes, 21 entries of 24 bits:  lanes 0..21, 16 bits each    lanes 21..32: 21 bytes
+//!                                            fingerprint 13 │ uses 3      age stamp 6 │ region 1 │ uses 1
+//! ```
+//! Each region has a clock: the bytes that have left it so far. An entry's stamp is that clock in units of 1/32 of the
+//! byte budget, modulo 64, and the entry counts while it is inside its region's window, the last `clock - tail` bytes.
+//! When the windows together exceed the budget, the larger one loses at its tail. This is what two first-in first-out
+//! queues with a common limit in bytes would remember, to within a unit.
+//!
+//! 1. `clock - tail` of both regions add up to at most the budget.
+//! 2. An entry is removed (overwritten, or by the scrubber) before its stamp is 64 units old and would look new again.
+//!    Should the scrubber be late, old items are remembered that should not be: a worse choice, nothing else.
+//! 3. Uses of zero mean an empty place.
+//!
+//! The table has room for a fixed number of entries for each cached item. When the number of items has moved too far, a
+//! new table takes over; the old one is looked up until the budget has been pushed once, then freed.
+
+use super::mix;
+
+const LANES: usize = 32;
+const ENTRIES: usize = 21;
+/// Units in the budget; a stamp has twice as many values, so that there is time to scrub.
+const UNITS: u64 = 32;
+const STAMP: u64 = 2 * UNITS - 1;
+const FINGERPRINT: u16 = (1 << 13) - 1;
+/// Uses that the four bits stand for.
+const USES: [u8; 16] = [0, 1, 2, 3, 4, 5, 6, 8, 10, 13, 17, 22, 29, 38, 50, 63];
+/// Buckets scrubbed with one push, at most; what is left is done by `maintain`.
+const SCRUB_PUSH: u64 = 2;
+const SCRUB_MAINTAIN: u64 = 128;
+
+#[derive(Debug)]
+pub(crate) struct Ghost {
+    table: Table,
+    old: Option<Old>,
+    /// Bytes that have left a region.
+    clock: [u64; 2],
+    /// Of these, the ones forgotten.
+    tail: [u64; 2],
+    budget: u64,
+    slots_per_item: f64,
+    /// What the table was made for.
+    made_for: (u64, u64),
+    /// Buckets still to be scrubbed, times the budget.
+    debt: u64,
+    cursor: usize,
+}
+
+#[derive(Debug)]
+struct Old {
+    table: Table,
+    /// Freed when both clocks together reach this.
+    until: u64,
+}
+
+#[derive(Debug)]
+struct Table {
+    lanes: Vec<u16>,
+    /// First lane on a cache line's boundary.
+    start: usize,
+    buckets: usize,
+    /// Bytes in one unit of a stamp.
+    unit: u64,
+}
+
+/// One entry, unpacked.
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    region: usize,
+    uses: usize,
+    stamp: u64,
+}
+
+/// Where a hash lives: bucket and fingerprint. Mixed again because a shard's hashes have bits in common.
+fn place(hash: u64, buckets: usize) -> (usize, u16) {
+    let mixed = mix(hash);
+    let bucket = (u128::from(mixed) * buckets as u128) >> 64;
+    (bucket as usize, mixed as u16 & FINGERPRINT)
+}
+
+impl Table {
+    fn new(entries: u64, budget: u64) -> Self {
+        let buckets = (entries as usize).div_ceil(ENTRIES).max(1);
+        let lanes = vec![0u16; (buckets + 1) * LANES];
+        let start = lanes.as_ptr().align_offset(64).min(LANES);
+        Table {
+            lanes,
+            start,
+            buckets,
+            unit: (budget / UNITS).max(1),
+        }
+    }
+
+    fn bucket(&mut self, bucket: usize) -> &mut [u16] {
+        let at = self.start + bucket * LANES;
+        &mut self.lanes[at..at + LANES]
+    }
+}
+
+fn read(bucket: &[u16], i: usize) -> Option<Entry> {
+    let byte = bucket[ENTRIES + i / 2] >> (8 * (i & 1)) & 0xff;
+    let uses = usize::from(bucket[i] >> 13 | (byte & 1) << 3);
+    (uses > 0).then(|| Entry {
+        region: usize::from(byte >> 1 & 1),
+        uses,
+        stamp: u64::from(byte >> 2),
+    })
+}
+
+fn write(bucket: &mut [u16], i: usize, fingerprint: u16, entry: Entry) {
+    let uses = entry.uses as u16;
+    bucket[i] = fingerprint | (uses & 7) << 13;
+    let byte = (entry.stamp as u16) << 2 | (entry.region as u16) << 1 | uses >> 3;
+    let (lane, shift) = (ENTRIES + i / 2, 8 * (i & 1));
+    bucket[lane] = bucket[lane] & !(0xff << shift) | byte << shift;
+}
+
+fn clear(bucket: &mut [u16], i: usize) {
+    write(
+        bucket,
+        i,
+        0,
+        Entry {
+            region: 0,
+            uses: 0,
+            stamp: 0,
+        },
+    );
+}
+
+/// What is left of an entry's time in units, below zero when it is over.
+fn time_left(clock: &[u64; 2], tail: &[u64; 2], unit: u64, entry: Entry) -> i64 {
+    let (now, window) = (
+        clock[entry.region] / unit,
+        (clock[entry.region] - tail[entry.region]) / unit,
+    );
+    let age = now.wrapping_sub(entry.stamp) & STAMP;
+    window as i64 - age as i64
+}
+
+impl Ghost {
+    /// A memory of `budget` bytes of items, with a table of `slots_per_item` places for each of `items`.
+    pub(crate) fn new(items: u64, budget: u64, slots_per_item: f64) -> Self {
+        let budget = budget.max(1);
+        Ghost {
+            table: Table::new(entries(items, slots_per_item), budget),
+            old: None,
+            clock: [0; 2],
+            tail: [0; 2],
+            budget,
+            slots_per_item,
+            made_for: (items, budget),
+            debt: 0,
+            cursor: 0,
+        }
+    }
+
+    /// The bytes a region's window spans.
+    pub(crate) fn window(&self, region: usize) -> u64 {
+        self.clock[region] - self.tail[region]
+    }
+
+    pub(crate) fn memory(&self) -> u64 {
+        let lanes = self.table.lanes.capacity() + self.old.as_ref().map_or(0, |old| old.table.lanes.capacity());
+        (lanes * 2) as u64
+    }
+
+    /// Forgets an item and tells what was known: its region and its uses.
+    pub(crate) fn take(&mut self, hash: u64) -> Option<(usize, u32)> {
+        let old = self.old.as_mut().map(|old| &mut old.table);
+        for table in [Some(&mut self.table), old].into_iter().flatten() {
+            let unit = table.unit;
+            let (bucket, fingerprint) = place(hash, table.buckets);
+            let bucket = table.bucket(bucket);
+            for i in 0..ENTRIES {
+                if bucket[i] & FINGERPRINT != fingerprint {
+                    continue;
+                }
+                if let Some(entry) = read(bucket, i) {
+                    clear(bucket, i);
+                    if time_left(&self.clock, &self.tail, unit, entry) >= 0 {
+                        return Some((entry.region, u32::from(USES[entry.uses])));
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// Remembers an item that left a region.
+    pub(crate) fn push(&mut self, hash: u64, region: usize, uses: u32, size: u32) {
+        let size = u64::from(size).min(self.budget);
+        self.clock[region] += size;
+        self.forget();
+        let unit = self.table.unit;
+        let uses = USES
+            .iter()
+            .rposition(|&level| u32::from(level) <= uses.max(1))
+            .unwrap_or(1);
+        let entry = Entry {
+            region,
+            uses,
+            stamp: self.clock[region] / unit & STAMP,
+        };
+        let (bucket, fingerprint) = place(hash, self.table.buckets);
+        let (clock, tail) = (self.clock, self.tail);
+        let bucket = self.table.bucket(bucket);
+        // An empty place, or that of the entry which would be forgotten first.
+        let left = |i| read(bucket, i).map_or(i64::MIN, |entry| time_left(&clock, &tail, unit, entry));
+        let i = (0..ENTRIES).min_by_key(|&i| left(i)).unwrap_or(0);
+        write(bucket, i, fingerprint, entry);
+        // The whole table is to be scrubbed while half the budget is pushed.
+        let most = self.budget * self.table.buckets as u64;
+        self.debt = (self.debt + 2 * size * self.table.buckets as u64).min(most);
+        self.scrub(SCRUB_PUSH);
+        if self
+            .old
+            .as_ref()
+            .is_some_and(|old| self.clock[0] + self.clock[1] > old.until)
+        {
+            self.old = None;
+        }
+    }
+
+    /// Shrinks the windows, the larger one first, until they fit the budget.
+    fn forget(&mut self) {
+        let windows = [self.window(0), self.window(1)];
+        let excess = (windows[0] + windows[1]).saturating_sub(self.budget);
+        if excess == 0 {
+            return;
+        }
+        let larger = usize::from(windows[1] > windows[0]);
+        let difference = windows[larger] - windows[1 - larger];
+        let first = excess.min(difference);
+        let rest = excess - first;
+        self.tail[larger] += first + rest.div_ceil(2);
+        self.tail[1 - larger] += rest / 2;
+    }
+
+    fn scrub(&mut self, most: u64) {
+        for _ in 0..most {
+            if self.debt < self.budget {
+                return;
+            }
+            self.debt -= self.budget;
+            self.cursor = (self.cursor + 1) % self.table.buckets;
+            let unit = self.table.unit;
+            let bucket = self.table.bucket(self.cursor);
+            for i in 0..ENTRIES {
+                if read(bucket, i).is_some_and(|entry| time_left(&self.clock, &self.tail, unit, entry) < 0) {
+                    clear(bucket, i);
+                }
+            }
+        }
+    }
+
+    /// A bounded step: scrubs, follows the budget, and makes a new table when the cache has changed too much.
+    pub(crate) fn maintain(&mut self, items: u64, budget: u64) {
+        self.scrub(SCRUB_MAINTAIN);
+        self.budget = budget.max(1);
+        self.forget();
+        let (made_items, made_budget) = self.made_for;
+        let off = |now: u64, then: u64| now > then + then / 2 || now < then / 4 * 3;
+        if self.old.is_none() && items > 0 && (off(items, made_items) || off(self.budget, made_budget)) {
+            let table = Table::new(entries(items, self.slots_per_item), self.budget);
+            let table = std::mem::replace(&mut self.table, table);
+            self.old = Some(Old {
+                table,
+                until: self.clock[0] + self.clock[1] + self.budget,
+            });
+            self.made_for = (items, self.budget);
+            (self.debt, self.cursor) = (0, 0);
+        }
+    }
+}
+
+fn entries(items: u64, slots_per_item: f64) -> u64 {
+    (items.max(32) as f64 * slots_per_item) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::sample::Rng;
+
+    #[test]
+    fn entries_survive_packing() {
+        let mut bucket = [0u16; LANES];
+        let entry = |i: usize| Entry {
+            region: i % 2,
+            uses: 1 + i % 15,
+            stamp: (i * 3) as u64 & STAMP,
+        };
+        for i in 0..ENTRIES {
+            write(&mut bucket, i, (i * 391) as u16 & FINGERPRINT, entry(i));
+        }
+        for i in 0..ENTRIES {
+            let (got, want) = (read(&bucket, i).unwrap(), entry(i));
+            assert_eq!((got.region, got.uses, got.stamp), (want.region, want.uses, want.stamp));
+            assert_eq!(bucket[i] & FINGERPRINT, (i * 391) as u16 & FINGERPRINT);
+        }
+    }
+
+    #[test]
+    fn remembers_as_a_queue_of_bytes_would() {
+        let mut rng = Rng::new(7);
+        let mut ghost = Ghost::new(1000, 64_000, 3.0);
+        let mut pushed: [Vec<(u64, u32)>; 2] = [vec![], vec![]];
+        for _ in 0..20_000 {
+            let (hash, region, size) = (
+                rng.next(),
+                usize::from(rng.next() % 3 == 0),
+                1 + (rng.next() % 128) as u32,
+            );
+            ghost.push(hash, region, 5, size);
+            pushed[region].push((hash, size));
+        }
+        assert!(ghost.window(0) + ghost.window(1) <= 64_000);
+        for (region, pushed) in pushed.iter().enumerate() {
+            let (window, mut newer) = (ghost.window(region), 0);
+            let (mut wrong, mut asked) = (0, 0);
+            for &(hash, size) in pushed.iter().rev() {
+                newer += u64::from(size);
+                let sure = newer < window - 4_000 || newer > window + 4_000;
+                let want = (newer < window).then_some((region, 5));
+                asked += usize::from(sure);
+                wrong += usize::from(sure && ghost.take(hash) != want);
+            }
+            assert!(wrong * 100 < asked, "{wrong} of {asked} wrong in region {region}");
+        }
+    }
+
+    #[test]
+    fn follows_the_number_of_items() {
+        let mut ghost = Ghost::new(1000, 100_000, 2.0);
+        let before = ghost.memory();
+        ghost.push(1, 0, 1, 50);
+        ghost.maintain(4000, 400_000);
+        assert!(ghost.memory() > 4 * before);
+        assert_eq!(ghost.take(1), Some((0, 1)), "the old table is looked up");
+        for i in 0..10_000 {
+            ghost.push(100 + i, 1, 2, 50);
+        }
+        assert!(ghost.memory() < 5 * before, "the old table is freed");
+    }
+}

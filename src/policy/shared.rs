@@ -1,0 +1,108 @@
+//! What readers see of a shard's policy: which one it is, its published clocks, and the bytes of its regions.
+//!
+//! Atomics only. The first cache line is read by every hit and written when a clock moves by a quantum; the counters are on
+//! another line, written when an item comes, goes or is promoted. Everything is relaxed: a clock that is a little old makes
+//! a stamp a little old, and no memory is reached through these values.
+
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+
+use crossbeam_utils::CachePadded;
+
+use super::{Bits, EvictionPolicy, Objective, lfu, s3fifo, sieve, value};
+
+/// What a hit has to do.
+const NOTHING: u8 = 0;
+const LRU: u8 = 1;
+const LFU: u8 = 2;
+const S3_FIFO: u8 = 3;
+const SIEVE: u8 = 4;
+const VALUE: u8 = 5;
+
+#[derive(Debug)]
+#[repr(align(64))]
+pub(crate) struct Shared {
+    family: AtomicU8,
+    clocks: [AtomicU32; 2],
+    /// Bytes of the two regions of the value policy. They may pass below zero for a moment, while an item is promoted and
+    /// evicted at the same time, and are read as signed numbers.
+    bytes: CachePadded<[AtomicU64; 2]>,
+}
+
+fn family(policy: EvictionPolicy) -> u8 {
+    match policy {
+        EvictionPolicy::VolatileLru | EvictionPolicy::AllkeysLru => LRU,
+        EvictionPolicy::VolatileLfu | EvictionPolicy::AllkeysLfu => LFU,
+        EvictionPolicy::S3Fifo => S3_FIFO,
+        EvictionPolicy::Sieve => SIEVE,
+        EvictionPolicy::Default | EvictionPolicy::VolatileDefault => VALUE,
+        EvictionPolicy::VolatileRandom
+        | EvictionPolicy::AllkeysRandom
+        | EvictionPolicy::VolatileTtl
+        | EvictionPolicy::NoEviction => NOTHING,
+    }
+}
+
+impl Shared {
+    pub(crate) fn new(policy: EvictionPolicy, _objective: Objective) -> Self {
+        Shared {
+            family: AtomicU8::new(family(policy)),
+            clocks: [AtomicU32::new(0), AtomicU32::new(0)],
+            bytes: CachePadded::new([AtomicU64::new(0), AtomicU64::new(0)]),
+        }
+    }
+
+    /// The policy was changed: begins anew. Called under the shard lock, together with a new [`Policy`](super::Policy).
+    pub(crate) fn reset(&self, policy: EvictionPolicy, _objective: Objective) {
+        self.clocks.iter().for_each(|clock| clock.store(0, Relaxed));
+        self.bytes.iter().for_each(|bytes| bytes.store(0, Relaxed));
+        self.family.store(family(policy), Relaxed);
+    }
+
+    /// An item was used. What its bits become, or `None` when they stay as they are: nothing is to be written then, which
+    /// is the usual case for an item that is used often.
+    #[inline]
+    pub(crate) fn hit(&self, bits: Bits) -> Option<Bits> {
+        let clock = |i: usize| self.clocks[i].load(Relaxed);
+        let to = match self.family.load(Relaxed) {
+            VALUE => value::used(bits, clock(value::PROTECTED)),
+            LRU => clock(0),
+            LFU => lfu::used(bits, clock(0), clock(1)),
+            S3_FIFO => s3fifo::used(bits),
+            SIEVE => sieve::used(bits),
+            _ => bits,
+        };
+        (to != bits).then_some(to)
+    }
+
+    /// What [`hit`](Self::hit) asked for was done: moves the item's size from one region to the other if it was promoted.
+    #[inline]
+    pub(crate) fn applied(&self, from: Bits, to: Bits, size: u32) {
+        let (left, entered) = (value::region_of(from), value::region_of(to));
+        if left != entered && self.family.load(Relaxed) == VALUE {
+            self.leaves(left, size);
+            self.enters(entered, size);
+        }
+    }
+
+    pub(super) fn publish(&self, clock: usize, stamp: u32) {
+        if self.clocks[clock].load(Relaxed) != stamp {
+            self.clocks[clock].store(stamp, Relaxed);
+        }
+    }
+
+    pub(super) fn bytes(&self, region: usize) -> u64 {
+        (self.bytes[region].load(Relaxed) as i64).max(0) as u64
+    }
+
+    pub(super) fn enters(&self, region: usize, size: u32) {
+        self.bytes[region].fetch_add(u64::from(size), Relaxed);
+    }
+
+    pub(super) fn leaves(&self, region: usize, size: u32) {
+        self.bytes[region].fetch_sub(u64::from(size), Relaxed);
+    }
+
+    pub(super) fn forget(&self, region: usize) {
+        self.bytes[region].store(0, Relaxed);
+    }
+}
