@@ -3,7 +3,7 @@
 //! Paper: Zhang, Yang, Yue, Vigfusson, Rashmi, "SIEVE is simpler than LRU", NSDI'24. Changed: items in the middle of the
 //! queue cannot be taken out of a ring, so the hand divides it into two: `ahead` of the hand, whose front is the item under
 //! it and whose end takes the newcomers, and `behind` it, the items it has passed. When nothing is ahead, the two change
-//! places: the hand is back at the oldest item. One victim costs at most [`LOOKS`] looks.
+//! places at once: the hand is back at the oldest item. One victim costs at most [`LOOKS`] looks.
 //! State: 1 bit visited, 1 bit which ring, 20 bits of the position in it. A hit: one compare-and-swap for the first use
 //! after the hand passed, then nothing.
 
@@ -59,13 +59,14 @@ impl Sieve {
     pub(crate) fn victim<S: Store>(&mut self, store: &S) -> Option<Candidate<S::Handle>> {
         self.put_back(store);
         for look in 0..LOOKS {
-            if self.rings[self.ahead].len() == 0 {
-                self.ahead ^= 1;
-            }
-            let Some((hash, position)) = self.rings[self.ahead].pop() else {
+            self.turn();
+            let ring = self.ahead;
+            let Some((hash, position)) = self.rings[ring].pop() else {
                 break;
             };
-            let same = entry_of(self.ahead, position);
+            // At once: what arrives now is newer than all, and waits for the hand to come round.
+            self.turn();
+            let same = entry_of(ring, position);
             let Some(candidate) = store.find(hash, &same) else {
                 continue;
             };
@@ -73,7 +74,7 @@ impl Sieve {
                 self.pending = Some((hash, candidate.bits));
                 return Some(candidate);
             }
-            let behind = self.ahead ^ 1;
+            let behind = ring ^ 1;
             let to = place(behind, self.rings[behind].push(hash));
             if !store.set_bits(candidate.handle, candidate.bits, to) {
                 // It is visited already, so no reader changes it; another try serves a store that fails at whim.
@@ -83,6 +84,13 @@ impl Sieve {
             }
         }
         self.draw.any(store, false)
+    }
+
+    /// Past the newest item the hand is back at the oldest.
+    fn turn(&mut self) {
+        if self.rings[self.ahead].len() == 0 {
+            self.ahead ^= 1;
+        }
     }
 
     /// A victim that is still there goes to the end of what is ahead.
