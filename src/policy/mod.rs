@@ -13,6 +13,8 @@ mod sample;
 mod shared;
 mod sieve;
 mod simulator;
+#[cfg(test)]
+mod tests;
 mod ttl;
 mod value;
 
@@ -176,12 +178,10 @@ impl<H: Copy + PartialEq> Policy<H> {
         }
     }
 
-    /// The newcomer was not stored, as [`Verdict::TurnAway`] said. It is remembered as if it had been evicted.
+    /// The newcomer was not stored, as [`Verdict::TurnAway`] said. The default policy remembers it as if it had been evicted.
     pub(crate) fn turned_away(&mut self, _shared: &Shared, arrival: &Arrival) {
-        match &mut self.state {
-            State::Value(value) => value.turned_away(arrival),
-            State::S3Fifo(s3) => s3.remember(arrival.hash, arrival.size),
-            _ => {}
+        if let State::Value(value) = &mut self.state {
+            value.turned_away(arrival);
         }
     }
 

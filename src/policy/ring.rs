@@ -68,6 +68,9 @@ impl Block {
 
     fn append(&mut self, next: &Block) {
         let shift = (next.base - self.base) as u16;
+        self.hashes.drain(..self.head);
+        self.offsets.drain(..self.head);
+        self.head = 0;
         self.hashes.extend_from_slice(&next.hashes[next.head..]);
         self.offsets
             .extend(next.offsets[next.head..].iter().map(|offset| offset + shift));

@@ -4,7 +4,8 @@
 //! 10 % of the bytes, an item used twice in it moves to main, main is a CLOCK with two bits, the ghost remembers as many
 //! bytes as main holds. Changed: the queues are rings of key hashes ([`Ring`]) with stale entries; the ghost is a table of
 //! fingerprints ([`Ghost`]); and one victim costs at most [`LOOKS`] looks: then the item at hand leaves whatever its
-//! counter. A newcomer of more than small's share is turned away unless the ghost knows it.
+//! counter. A newcomer larger than small's share is turned away when there is no free room, and not remembered, as in the
+//! authors' simulator.
 //! State: 1 bit queue, 2 bits of uses, 19 bits of the position in the ring. A hit: one compare-and-swap until it was used
 //! three times, then nothing.
 
@@ -201,13 +202,9 @@ impl S3Fifo {
     pub(crate) fn evicted(&mut self, hash: u64, bits: Bits, size: u32) {
         self.pending = None;
         self.queue(bits).leaves(size);
-        if bits & MAIN == 0 {
-            self.remember(hash, size);
-        }
-    }
-
-    pub(crate) fn remember(&mut self, hash: u64, size: u32) {
-        if let Some(ghost) = &mut self.ghost {
+        if bits & MAIN == 0
+            && let Some(ghost) = &mut self.ghost
+        {
             ghost.push(hash, 0, 1, size);
         }
     }

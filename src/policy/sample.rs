@@ -242,6 +242,8 @@ impl<H: Copy + PartialEq> Sampler<H> {
     ) -> Option<Candidate<H>> {
         let Sampler { draw, pool } = self;
         draw.look(store, |candidate| pool.offer(candidate, rank(&candidate)));
+        // An item may have lost its deadline since it was seen.
+        let eligible = |candidate: &Candidate<H>| !volatile || store.deadline(candidate.handle).is_some();
         // The second round is for a pool whose items all went away while it was full.
         for _ in 0..2 {
             if pool.is_empty() {
@@ -250,7 +252,7 @@ impl<H: Copy + PartialEq> Sampler<H> {
                     true
                 });
             }
-            if let Some((candidate, _)) = pool.least(store, |candidate| Some(rank(candidate))) {
+            if let Some((candidate, _)) = pool.least(store, |candidate| eligible(candidate).then(|| rank(candidate))) {
                 return Some(candidate);
             }
         }
