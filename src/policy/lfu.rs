@@ -15,7 +15,7 @@ const COUNTER_MAX: u32 = 255;
 /// New items start here, so that they have a while to be used again.
 const START: u32 = 5;
 /// The counter grows with probability 1 / (1 + GROWTH x (counter - START)).
-const GROWTH: u32 = 10;
+const GROWTH: u32 = 1;
 /// Ticks after which a counter is worth one less.
 const DECAY: u64 = 16;
 /// Ticks of the stamp's clock, and moves of the noise, while as many items arrive as the cache holds.

@@ -39,7 +39,11 @@ impl Trace {
             sizes.insert(key, size);
             requests.push((key, size));
         }
-        Ok(Trace { requests, keys: sizes.len() as u64, bytes: sizes.values().sum() })
+        Ok(Trace {
+            requests,
+            keys: sizes.len() as u64,
+            bytes: sizes.values().sum(),
+        })
     }
 
     /// Share of the requests that miss, and of the bytes.
@@ -53,7 +57,10 @@ impl Trace {
                 missed_bytes += size;
             }
         }
-        (misses as f64 / self.requests.len() as f64, missed_bytes as f64 / bytes as f64)
+        (
+            misses as f64 / self.requests.len() as f64,
+            missed_bytes as f64 / bytes as f64,
+        )
     }
 }
 
@@ -69,7 +76,10 @@ pub struct Lru {
 
 impl Lru {
     pub fn new(capacity: u64) -> Self {
-        Lru { capacity, ..Lru::default() }
+        Lru {
+            capacity,
+            ..Lru::default()
+        }
     }
 }
 
@@ -173,7 +183,11 @@ impl Oracle for S3Fifo {
             self.ghost_used -= size;
             self.ghost.retain(|&other| other != key);
         }
-        let room = if remembered.is_some() { self.main_capacity } else { self.small_capacity };
+        let room = if remembered.is_some() {
+            self.main_capacity
+        } else {
+            self.small_capacity
+        };
         if size > room {
             return false;
         }
@@ -212,7 +226,10 @@ pub struct Sieve {
 
 impl Sieve {
     pub fn new(capacity: u64) -> Self {
-        Sieve { capacity, ..Sieve::default() }
+        Sieve {
+            capacity,
+            ..Sieve::default()
+        }
     }
 }
 
@@ -226,7 +243,9 @@ impl Oracle for Sieve {
             return false;
         }
         while self.used + size > self.capacity {
-            let Some((&inserted, &under)) = self.queue.range(self.hand..).next() else { return false };
+            let Some((&inserted, &under)) = self.queue.range(self.hand..).next() else {
+                return false;
+            };
             // Past the newest item the hand is at the oldest at once, before anything newer arrives.
             let more = self.queue.range(inserted + 1..).next().is_some();
             self.hand = if more { inserted + 1 } else { 0 };
