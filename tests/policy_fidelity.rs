@@ -147,7 +147,9 @@ fn for_each_cell(traces: &[&str], shares: &[usize], mut play: impl FnMut(&Cell<'
 
 #[test]
 fn lru_s3fifo_and_sieve_are_what_they_are_called() {
-    for_each_cell(&["db_arc_oltp", "web_adaptsize"], &[0, 1, 2], |cell| cell.assert_fidelity());
+    for_each_cell(&["db_arc_oltp", "web_adaptsize"], &[0, 1, 2], |cell| {
+        cell.assert_fidelity()
+    });
 }
 
 #[test]

@@ -202,7 +202,7 @@ impl Ghost {
         let entry = Entry {
             region,
             uses,
-            stamp: self.clock[region] / unit & STAMP,
+            stamp: (self.clock[region] / unit) & STAMP,
         };
         let (bucket, fingerprint) = place(hash, self.table.buckets);
         let (clock, tail) = (self.clock, self.tail);
@@ -311,7 +311,7 @@ mod tests {
         for _ in 0..20_000 {
             let (hash, region, size) = (
                 rng.next(),
-                usize::from(rng.next() % 3 == 0),
+                usize::from(rng.next().is_multiple_of(3)),
                 1 + (rng.next() % 128) as u32,
             );
             ghost.push(hash, region, 5, size);

@@ -101,7 +101,7 @@ pub(crate) fn used(bits: Bits, clock: u32, noise: u32) -> Bits {
     let counter = (bits >> STAMP_BITS).saturating_sub((age / DECAY) as u32);
     let odds = 1 + counter.saturating_sub(START) * GROWTH;
     let draw = mix(u64::from(bits) << 32 | u64::from(noise));
-    let counted = counter < COUNTER_MAX && (draw >> 32) * u64::from(odds) >> 32 == 0;
+    let counted = counter < COUNTER_MAX && ((draw >> 32) * u64::from(odds)) >> 32 == 0;
     // A part of a period that is not over yet is not forgotten: the stamp moves by whole periods unless the item counted.
     let stamp = if counted {
         u64::from(clock)

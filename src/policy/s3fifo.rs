@@ -139,7 +139,7 @@ impl S3Fifo {
                 self.pending = Some((hash, candidate.bits));
                 return Verdict::Evict(candidate);
             }
-            self.to_main(store, hash, candidate, same);
+            self.move_to_main(store, hash, candidate, same);
         }
         match self.draw.any(store, false) {
             Some(candidate) => Verdict::Evict(candidate),
@@ -148,7 +148,7 @@ impl S3Fifo {
     }
 
     /// Moves an item whose entry was popped to the end of main: from small with no uses, from main with one use less.
-    fn to_main<S: Store>(
+    fn move_to_main<S: Store>(
         &mut self,
         store: &S,
         hash: u64,

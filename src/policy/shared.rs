@@ -64,7 +64,7 @@ impl Shared {
     pub(crate) fn hit(&self, bits: Bits) -> Option<Bits> {
         let clock = |i: usize| self.clocks[i].load(Relaxed);
         let to = match self.family.load(Relaxed) {
-            VALUE => value::used(bits, clock(value::PROTECTED)),
+            VALUE => value::used(bits, clock(value::PROBATION), clock(value::PROTECTED)),
             LRU => clock(0),
             LFU => lfu::used(bits, clock(0), clock(1)),
             S3_FIFO => s3fifo::used(bits),

@@ -71,7 +71,7 @@ impl Simulator {
                 self.items.insert(hash, size, bits);
             }
             self.inserts += 1;
-            if self.inserts % MAINTAIN_EVERY == 0 {
+            if self.inserts.is_multiple_of(MAINTAIN_EVERY) {
                 self.policy.maintain(&self.shared, &self.items);
             }
         }

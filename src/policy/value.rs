@@ -2,21 +2,22 @@
 //!
 //! Papers: a combination of GreedyDual-Size-Frequency (Cherkasova 1998: worth = clock + uses / size), ARC (Megiddo and
 //! Modha, FAST'03: two regions whose shares follow the hits among items that left), and the sampled victims of Redis. Ours
-//! is that frequency is remembered by the ghost, that the second use promotes at once, and the newcomer rule.
+//! is that frequency is remembered by the ghost, that the second use promotes at once unless it belongs to one burst with
+//! the first (LRU-K's correlated references, O'Neil 1993), and the newcomer rule.
 //!
 //! 1. An item is worth `stamp + gain`: the stamp is its region's clock at its last use, the gain is [`QUANTA`] x uses x mean
 //!    size / size for [`Objective::Hits`], [`QUANTA`] x uses for [`Objective::Bytes`]. A region's clock is the highest worth
 //!    that left it, which ages what stays. One quantum of the clock is 1 / [`QUANTA`] of a use at the mean size.
-//! 2. Newcomers enter probation, up to a share of the memory; a second use moves them to protected. When probation is over
-//!    its share its least worthy item leaves, else the least worthy of protected.
+//! 2. Newcomers enter probation, up to a share of the memory; a second use, if not in one burst with the first, moves them
+//!    to protected. When probation is over its share its least worthy item leaves, else the least worthy of protected.
 //! 3. Who leaves is remembered with its uses. Coming back, it enters protected with one use more. Coming back from
 //!    probation it also raises probation's share, from protected it lowers it: by [`STEP`] of its size, more when its
 //!    region's part of the ghost is the smaller one.
 //! 4. A newcomer larger than probation's share must be worth more than protected's victim; else it is turned away.
 //!
-//! State: 1 bit region, 6 bits uses, 15 bits stamp. A hit: two loads and a comparison; a compare-and-swap while an item has
-//! fewer than [`COUNTED_SINGLY`] uses, or when the clock moved by a quantum since its last; two counters change when an
-//! item is promoted, which happens once.
+//! State: 1 bit region, 6 bits uses, 15 bits stamp. A hit: three loads of one cache line and a few comparisons; a
+//! compare-and-swap while an item of protected has fewer than [`COUNTED_SINGLY`] uses, or when the clock moved by a quantum
+//! since its last; two counters change when an item is promoted, which happens once.
 //! How the numbers were found is in `docs/policies.md`.
 
 use super::ghost::Ghost;
@@ -83,17 +84,25 @@ pub(crate) fn region_of(bits: Bits) -> usize {
     region(bits)
 }
 
-/// The bits after a hit, given the published clock of protected.
+/// The bits after a hit, given the published clocks.
 ///
-/// Up to [`COUNTED_SINGLY`] uses count one by one; beyond, one use a quantum of the clock. So an item in constant use is
-/// not written at every hit on its way to saturation, and a burst counts less than use over a long time.
+/// In probation, a use in the same quantum of the clock as the arrival belongs to one burst (LRU-K's correlated reference
+/// period) and does not count. While the clock is at zero nothing has left yet, and every second use promotes. In
+/// protected, up to [`COUNTED_SINGLY`] uses count one by one; beyond, one use a quantum: an item in constant use is not
+/// written at every hit on its way to saturation.
 #[inline]
-pub(crate) fn used(bits: Bits, clock: u32) -> Bits {
-    let uses = uses(bits);
-    if bits & !(USES_MAX << USES_SHIFT) == pack(PROTECTED, 0, clock) && uses >= COUNTED_SINGLY {
-        return bits;
+pub(crate) fn used(bits: Bits, probation_clock: u32, protected_clock: u32) -> Bits {
+    let (stamp, uses) = (bits & STAMP, uses(bits));
+    let counts = if region(bits) == PROBATION {
+        stamp != probation_clock || probation_clock == 0
+    } else {
+        stamp != protected_clock || uses < COUNTED_SINGLY
+    };
+    if counts {
+        pack(PROTECTED, (uses + 1).min(USES_MAX), protected_clock)
+    } else {
+        bits
     }
-    pack(PROTECTED, (uses + 1).min(USES_MAX), clock)
 }
 
 /// What worth is measured with.
@@ -281,7 +290,7 @@ impl<H: Copy + PartialEq> Value<H> {
     }
 
     pub(crate) fn overwritten(&mut self, shared: &Shared, bits: Bits, old_size: u32, new_size: u32) -> Bits {
-        let to = used(bits, self.scale.stamp(PROTECTED));
+        let to = used(bits, self.scale.stamp(PROBATION), self.scale.stamp(PROTECTED));
         shared.leaves(region(bits), old_size);
         shared.enters(region(to), new_size);
         to

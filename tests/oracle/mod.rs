@@ -9,22 +9,22 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 
 /// A cache that only knows who is in.
-pub trait Oracle {
+pub(crate) trait Oracle {
     /// Asks for a key: true when it was there; else it is inserted, if the policy stores it at all.
     fn request(&mut self, key: u64, size: u64) -> bool;
 }
 
 /// A trace of requests with the constant size of every key.
-pub struct Trace {
-    pub requests: Vec<(u64, u64)>,
+pub(crate) struct Trace {
+    pub(crate) requests: Vec<(u64, u64)>,
     /// Unique keys, and the sum of their sizes.
-    pub keys: u64,
-    pub bytes: u64,
+    pub(crate) keys: u64,
+    pub(crate) bytes: u64,
 }
 
 impl Trace {
     /// Reads `timestamp_s,key,size_bytes,ttl_s,op` lines, compressed with zstd.
-    pub fn read(path: &Path) -> Result<Trace, Box<dyn std::error::Error>> {
+    pub(crate) fn read(path: &Path) -> Result<Trace, Box<dyn std::error::Error>> {
         let mut decoder = zstd::stream::read::Decoder::new(std::fs::File::open(path)?)?;
         decoder.window_log_max(27)?;
         let mut sizes = HashMap::new();
@@ -47,7 +47,7 @@ impl Trace {
     }
 
     /// Share of the requests that miss, and of the bytes.
-    pub fn miss_ratios(&self, sized: bool, mut request: impl FnMut(u64, u64) -> bool) -> (f64, f64) {
+    pub(crate) fn miss_ratios(&self, sized: bool, mut request: impl FnMut(u64, u64) -> bool) -> (f64, f64) {
         let (mut misses, mut missed_bytes, mut bytes) = (0u64, 0u64, 0u64);
         for &(key, size) in &self.requests {
             let size = if sized { size } else { 1 };
@@ -66,7 +66,7 @@ impl Trace {
 
 /// Least recently used.
 #[derive(Default)]
-pub struct Lru {
+pub(crate) struct Lru {
     capacity: u64,
     used: u64,
     time: u64,
@@ -75,7 +75,7 @@ pub struct Lru {
 }
 
 impl Lru {
-    pub fn new(capacity: u64) -> Self {
+    pub(crate) fn new(capacity: u64) -> Self {
         Lru {
             capacity,
             ..Lru::default()
@@ -107,7 +107,7 @@ impl Oracle for Lru {
 }
 
 /// S3-FIFO with the paper's parameters: small 10 %, promotion of what was used twice, a ghost of the size of main.
-pub struct S3Fifo {
+pub(crate) struct S3Fifo {
     small_capacity: u64,
     main_capacity: u64,
     small: VecDeque<u64>,
@@ -122,7 +122,7 @@ pub struct S3Fifo {
 }
 
 impl S3Fifo {
-    pub fn new(capacity: u64) -> Self {
+    pub(crate) fn new(capacity: u64) -> Self {
         let small_capacity = (capacity / 10).max(1);
         S3Fifo {
             small_capacity,
@@ -212,7 +212,7 @@ impl Oracle for S3Fifo {
 
 /// SIEVE: one queue, and a hand that goes from the oldest to the newest.
 #[derive(Default)]
-pub struct Sieve {
+pub(crate) struct Sieve {
     capacity: u64,
     used: u64,
     /// Size, visited, time of insertion.
@@ -225,7 +225,7 @@ pub struct Sieve {
 }
 
 impl Sieve {
-    pub fn new(capacity: u64) -> Self {
+    pub(crate) fn new(capacity: u64) -> Self {
         Sieve {
             capacity,
             ..Sieve::default()
