@@ -212,8 +212,9 @@ impl Ghost {
         let i = (0..ENTRIES).min_by_key(|&i| left(i)).unwrap_or(0);
         write(bucket, i, fingerprint, entry);
         // The whole table is to be scrubbed while half the budget is pushed.
-        let most = self.budget * self.table.buckets as u64;
-        self.debt = (self.debt + 2 * size * self.table.buckets as u64).min(most);
+        let buckets = self.table.buckets as u64;
+        let most = self.budget.saturating_mul(buckets);
+        self.debt = self.debt.saturating_add(size.saturating_mul(2 * buckets)).min(most);
         self.scrub(SCRUB_PUSH);
         if self
             .old

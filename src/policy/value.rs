@@ -49,7 +49,7 @@ const SHARE_MAX: f64 = 0.95;
 const STEP: f64 = 0.1;
 /// Bytes of items the ghost remembers, as a multiple of the capacity, and the entries provided for each cached item.
 const GHOST_BUDGET: f64 = 2.0;
-const GHOST_SLOTS: f64 = 1.9;
+const GHOST_SLOTS: f64 = 1.5;
 /// Draws in vain after which an item of probation is taken to be nowhere, whatever its counter says.
 const DRY_DRAWS: u32 = 64;
 
