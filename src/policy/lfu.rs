@@ -15,7 +15,7 @@ const COUNTER_MAX: u32 = 255;
 /// New items start here, so that they have a while to be used again.
 const START: u32 = 5;
 /// The counter grows with probability 1 / (1 + GROWTH x (counter - START)).
-const GROWTH: u32 = 10;
+const GROWTH: u32 = 1;
 /// Ticks after which a counter is worth one less.
 const DECAY: u64 = 16;
 /// Ticks of the stamp's clock, and moves of the noise, while as many items arrive as the cache holds.
@@ -50,7 +50,8 @@ impl<H: Copy + PartialEq> Lfu<H> {
 
     pub(crate) fn victim<S: Store<Handle = H>>(&mut self, store: &S) -> Option<Candidate<H>> {
         let clock = self.clock;
-        self.sampler.least(store, self.volatile, |candidate| rank(clock, candidate.bits))
+        self.sampler
+            .least(store, self.volatile, |candidate| rank(clock, candidate.bits))
     }
 
     pub(crate) fn insert(&mut self, shared: &Shared) -> Bits {
@@ -100,8 +101,12 @@ pub(crate) fn used(bits: Bits, clock: u32, noise: u32) -> Bits {
     let counter = (bits >> STAMP_BITS).saturating_sub((age / DECAY) as u32);
     let odds = 1 + counter.saturating_sub(START) * GROWTH;
     let draw = mix(u64::from(bits) << 32 | u64::from(noise));
-    let counted = counter < COUNTER_MAX && (draw >> 32) * u64::from(odds) >> 32 == 0;
+    let counted = counter < COUNTER_MAX && ((draw >> 32) * u64::from(odds)) >> 32 == 0;
     // A part of a period that is not over yet is not forgotten: the stamp moves by whole periods unless the item counted.
-    let stamp = if counted { u64::from(clock) } else { u64::from(bits).wrapping_add(age / DECAY * DECAY) & STAMP };
+    let stamp = if counted {
+        u64::from(clock)
+    } else {
+        u64::from(bits).wrapping_add(age / DECAY * DECAY) & STAMP
+    };
     pack(counter + u32::from(counted), stamp as u32)
 }

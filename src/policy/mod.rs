@@ -13,6 +13,8 @@ mod sample;
 mod shared;
 mod sieve;
 mod simulator;
+#[cfg(test)]
+mod tests;
 mod ttl;
 mod value;
 
@@ -106,9 +108,10 @@ impl<H: Copy + PartialEq> Policy<H> {
         let state = match policy {
             EvictionPolicy::VolatileLru | EvictionPolicy::AllkeysLru => State::Lru(lru::Lru::new(volatile, seed)),
             EvictionPolicy::VolatileLfu | EvictionPolicy::AllkeysLfu => State::Lfu(lfu::Lfu::new(volatile, seed)),
-            EvictionPolicy::VolatileRandom | EvictionPolicy::AllkeysRandom => {
-                State::Random { draw: sample::Draw::new(seed), volatile }
-            }
+            EvictionPolicy::VolatileRandom | EvictionPolicy::AllkeysRandom => State::Random {
+                draw: sample::Draw::new(seed),
+                volatile,
+            },
             EvictionPolicy::VolatileTtl => State::Ttl(ttl::Ttl::new(seed)),
             EvictionPolicy::NoEviction => State::NoEviction,
             EvictionPolicy::S3Fifo => State::S3Fifo(Box::new(s3fifo::S3Fifo::new(seed))),

@@ -127,7 +127,10 @@ pub(crate) struct Pool<H> {
 
 impl<H: Copy + PartialEq> Pool<H> {
     pub(crate) fn new() -> Self {
-        Pool { seen: Vec::with_capacity(POOL), bar: u64::MAX }
+        Pool {
+            seen: Vec::with_capacity(POOL),
+            bar: u64::MAX,
+        }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -143,7 +146,11 @@ impl<H: Copy + PartialEq> Pool<H> {
         if rank >= self.bar {
             return;
         }
-        if let Some(same) = self.seen.iter_mut().find(|seen| seen.candidate.handle == candidate.handle) {
+        if let Some(same) = self
+            .seen
+            .iter_mut()
+            .find(|seen| seen.candidate.handle == candidate.handle)
+        {
             *same = Seen { candidate, rank };
         } else if self.seen.len() < POOL {
             self.seen.push(Seen { candidate, rank });
@@ -174,7 +181,9 @@ impl<H: Copy + PartialEq> Pool<H> {
             let Some(i) = (0..self.seen.len()).min_by_key(|&i| self.seen[i].rank) else {
                 break;
             };
-            let now = store.get(self.seen[i].candidate.handle).and_then(|now| rank(&now).map(|rank| (now, rank)));
+            let now = store
+                .get(self.seen[i].candidate.handle)
+                .and_then(|now| rank(&now).map(|rank| (now, rank)));
             match now {
                 None => {
                     self.seen.swap_remove(i);
@@ -195,7 +204,11 @@ impl<H: Copy + PartialEq> Pool<H> {
     pub(crate) fn check(&self) {
         assert!(self.seen.len() <= POOL);
         for (i, seen) in self.seen.iter().enumerate() {
-            assert!(self.seen[..i].iter().all(|other| other.candidate.handle != seen.candidate.handle));
+            assert!(
+                self.seen[..i]
+                    .iter()
+                    .all(|other| other.candidate.handle != seen.candidate.handle)
+            );
             assert!(self.bar == u64::MAX || seen.rank <= self.bar);
         }
     }
@@ -210,7 +223,10 @@ pub(crate) struct Sampler<H> {
 
 impl<H: Copy + PartialEq> Sampler<H> {
     pub(crate) fn new(seed: u64) -> Self {
-        Sampler { draw: Draw::new(seed), pool: Pool::new() }
+        Sampler {
+            draw: Draw::new(seed),
+            pool: Pool::new(),
+        }
     }
 
     pub(crate) fn memory(&self) -> u64 {
@@ -226,6 +242,8 @@ impl<H: Copy + PartialEq> Sampler<H> {
     ) -> Option<Candidate<H>> {
         let Sampler { draw, pool } = self;
         draw.look(store, |candidate| pool.offer(candidate, rank(&candidate)));
+        // An item may have lost its deadline since it was seen.
+        let eligible = |candidate: &Candidate<H>| !volatile || store.deadline(candidate.handle).is_some();
         // The second round is for a pool whose items all went away while it was full.
         for _ in 0..2 {
             if pool.is_empty() {
@@ -234,7 +252,7 @@ impl<H: Copy + PartialEq> Sampler<H> {
                     true
                 });
             }
-            if let Some((candidate, _)) = pool.least(store, |candidate| Some(rank(candidate))) {
+            if let Some((candidate, _)) = pool.least(store, |candidate| eligible(candidate).then(|| rank(candidate))) {
                 return Some(candidate);
             }
         }

@@ -58,18 +58,13 @@ impl Shared {
         self.family.store(family(policy), Relaxed);
     }
 
-    /// Lets hits count for the policy from now on; [`reset`](Self::reset) with `noeviction` kept them from it.
-    pub(crate) fn start(&self, policy: EvictionPolicy) {
-        self.family.store(family(policy), Relaxed);
-    }
-
     /// An item was used. What its bits become, or `None` when they stay as they are: nothing is to be written then, which
     /// is the usual case for an item that is used often.
     #[inline]
     pub(crate) fn hit(&self, bits: Bits) -> Option<Bits> {
         let clock = |i: usize| self.clocks[i].load(Relaxed);
         let to = match self.family.load(Relaxed) {
-            VALUE => value::used(bits, clock(value::PROTECTED)),
+            VALUE => value::used(bits, clock(value::PROBATION), clock(value::PROTECTED)),
             LRU => clock(0),
             LFU => lfu::used(bits, clock(0), clock(1)),
             S3_FIFO => s3fifo::used(bits),

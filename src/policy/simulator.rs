@@ -41,7 +41,10 @@ impl Simulator {
         Simulator {
             policy: Policy::new(policy, objective, seed),
             shared: Shared::new(policy, objective),
-            items: Items { capacity, ..Items::default() },
+            items: Items {
+                capacity,
+                ..Items::default()
+            },
             evictions: 0,
             inserts: 0,
         }
@@ -68,7 +71,7 @@ impl Simulator {
                 self.items.insert(hash, size, bits);
             }
             self.inserts += 1;
-            if self.inserts % MAINTAIN_EVERY == 0 {
+            if self.inserts.is_multiple_of(MAINTAIN_EVERY) {
                 self.policy.maintain(&self.shared, &self.items);
             }
         }
@@ -150,7 +153,13 @@ impl Items {
     fn insert(&mut self, hash: u64, size: u32, bits: Bits) {
         self.births += 1;
         let place = self.order.len() as u32;
-        let entry = Entry { hash, birth: self.births, size, bits: Cell::new(bits), place };
+        let entry = Entry {
+            hash,
+            birth: self.births,
+            size,
+            bits: Cell::new(bits),
+            place,
+        };
         let slot = match self.free.pop() {
             Some(slot) => {
                 self.entries[slot as usize] = entry;
@@ -183,7 +192,14 @@ impl Items {
 
     fn candidate(&self, slot: u32) -> Candidate<Handle> {
         let entry = &self.entries[slot as usize];
-        Candidate { handle: Handle { slot, birth: entry.birth }, bits: entry.bits.get(), size: entry.size }
+        Candidate {
+            handle: Handle {
+                slot,
+                birth: entry.birth,
+            },
+            bits: entry.bits.get(),
+            size: entry.size,
+        }
     }
 }
 

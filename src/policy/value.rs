@@ -2,20 +2,22 @@
 //!
 //! Papers: a combination of GreedyDual-Size-Frequency (Cherkasova 1998: worth = clock + uses / size), ARC (Megiddo and
 //! Modha, FAST'03: two regions whose shares follow the hits among items that left), and the sampled victims of Redis. Ours
-//! is that frequency is remembered by the ghost, that the second use promotes at once, and the newcomer rule.
+//! is that frequency is remembered by the ghost, that the second use promotes at once unless it belongs to one burst with
+//! the first (LRU-K's correlated references, O'Neil 1993), and the newcomer rule.
 //!
 //! 1. An item is worth `stamp + gain`: the stamp is its region's clock at its last use, the gain is [`QUANTA`] x uses x mean
 //!    size / size for [`Objective::Hits`], [`QUANTA`] x uses for [`Objective::Bytes`]. A region's clock is the highest worth
 //!    that left it, which ages what stays. One quantum of the clock is 1 / [`QUANTA`] of a use at the mean size.
-//! 2. Newcomers enter probation, up to a share of the memory; a second use moves them to protected. When probation is over
-//!    its share its least worthy item leaves, else the least worthy of protected.
+//! 2. Newcomers enter probation, up to a share of the memory; a second use, if not in one burst with the first, moves them
+//!    to protected. When probation is over its share its least worthy item leaves, else the least worthy of protected.
 //! 3. Who leaves is remembered with its uses. Coming back, it enters protected with one use more. Coming back from
 //!    probation it also raises probation's share, from protected it lowers it: by [`STEP`] of its size, more when its
 //!    region's part of the ghost is the smaller one.
 //! 4. A newcomer larger than probation's share must be worth more than protected's victim; else it is turned away.
 //!
-//! State: 1 bit region, 6 bits uses, 15 bits stamp. A hit: two loads and a comparison; a compare-and-swap when the uses are
-//! not saturated or the clock moved by a quantum; two counters change when an item is promoted, which happens once.
+//! State: 1 bit region, 6 bits uses, 15 bits stamp. A hit: three loads of one cache line and a few comparisons; a
+//! compare-and-swap while an item of protected has fewer than [`COUNTED_SINGLY`] uses, or when the clock moved by a quantum
+//! since its last; two counters change when an item is promoted, which happens once.
 //! How the numbers were found is in `docs/policies.md`.
 
 use super::ghost::Ghost;
@@ -29,14 +31,16 @@ const REGION_SHIFT: u32 = 21;
 const USES_SHIFT: u32 = 15;
 const USES_MAX: u32 = 63;
 const STAMP: u32 = (1 << USES_SHIFT) - 1;
+/// Uses up to which each hit counts.
+const COUNTED_SINGLY: u32 = 16;
 
 /// Clock quanta that one use of an item of mean size is worth.
-const QUANTA: f64 = 8.0;
+const QUANTA: f64 = 16.0;
 /// Fractions of a quantum that ranks and clocks are kept in; stamps hold whole quanta.
 const FRACTION_BITS: u32 = 8;
 /// Items smaller than the mean by more are taken for this small: it bounds the gain to half of a stamp's range.
-const SMALLEST: f64 = 1.0 / 32.0;
-const _: () = assert!(QUANTA as u32 * USES_MAX * 32 < 1 << (USES_SHIFT - 1));
+const SMALLEST: f64 = 1.0 / 16.0;
+const _: () = assert!(QUANTA as u32 * USES_MAX * 16 < 1 << (USES_SHIFT - 1));
 
 /// Probation's share of the memory at first, and its bounds.
 const SHARE: f64 = 0.1;
@@ -45,22 +49,18 @@ const SHARE_MAX: f64 = 0.95;
 const STEP: f64 = 0.1;
 /// Bytes of items the ghost remembers, as a multiple of the capacity, and the entries provided for each cached item.
 const GHOST_BUDGET: f64 = 2.0;
-const GHOST_SLOTS: f64 = 1.9;
+const GHOST_SLOTS: f64 = 1.5;
 /// Draws in vain after which an item of probation is taken to be nowhere, whatever its counter says.
 const DRY_DRAWS: u32 = 64;
 
 #[derive(Debug)]
 pub(crate) struct Value<H> {
     volatile: bool,
-    objective: Objective,
+    scale: Scale,
     draw: Draw,
     pools: [Pool<H>; 2],
-    /// A region's clock, in fractions of a quantum. Begins high enough that no age leads below zero.
-    clock: [u64; 2],
     ghost: Option<Ghost>,
     share: f64,
-    /// Running mean size of the items, 0 until the first victim.
-    mean: f64,
     /// The victim named last: its eviction moves the clock; others (expired pages, say) do not.
     pending: Option<(Bits, u64)>,
     dry: u32,
@@ -84,32 +84,72 @@ pub(crate) fn region_of(bits: Bits) -> usize {
     region(bits)
 }
 
-/// The bits after a hit, given the published clock of protected.
+/// The bits after a hit, given the published clocks.
+///
+/// In probation, a use in the same quantum of the clock as the arrival belongs to one burst (LRU-K's correlated reference
+/// period) and does not count. While the clock is at zero nothing has left yet, and every second use promotes. In
+/// protected, up to [`COUNTED_SINGLY`] uses count one by one; beyond, one use a quantum: an item in constant use is not
+/// written at every hit on its way to saturation.
 #[inline]
-pub(crate) fn used(bits: Bits, clock: u32) -> Bits {
-    pack(PROTECTED, (uses(bits) + 1).min(USES_MAX), clock)
+pub(crate) fn used(bits: Bits, probation_clock: u32, protected_clock: u32) -> Bits {
+    let (stamp, uses) = (bits & STAMP, uses(bits));
+    let counts = if region(bits) == PROBATION {
+        stamp != probation_clock || probation_clock == 0
+    } else {
+        stamp != protected_clock || uses < COUNTED_SINGLY
+    };
+    if counts {
+        pack(PROTECTED, (uses + 1).min(USES_MAX), protected_clock)
+    } else {
+        bits
+    }
 }
 
-/// What an item's uses add to its stamp, in fractions of a quantum.
-fn gain(objective: Objective, mean: f64, uses: u32, size: u32) -> u64 {
-    let relative = match objective {
-        Objective::Hits if mean > 0.0 => mean / f64::from(size).max(mean * SMALLEST),
-        _ => 1.0,
-    };
-    (f64::from(uses) * relative * QUANTA * f64::from(1u32 << FRACTION_BITS)) as u64
+/// What worth is measured with.
+#[derive(Debug, Clone, Copy)]
+struct Scale {
+    objective: Objective,
+    /// A region's clock, in fractions of a quantum. Begins high enough that no age leads below zero.
+    clock: [u64; 2],
+    /// Running mean size of the items, 0 until the first victim.
+    mean: f64,
+}
+
+impl Scale {
+    /// What an item's uses add to its stamp, in fractions of a quantum.
+    fn gain(&self, uses: u32, size: u32) -> u64 {
+        let relative = match self.objective {
+            Objective::Hits if self.mean > 0.0 => self.mean / f64::from(size).max(self.mean * SMALLEST),
+            _ => 1.0,
+        };
+        (f64::from(uses) * relative * QUANTA * f64::from(1u32 << FRACTION_BITS)) as u64
+    }
+
+    /// An item's worth, in fractions of a quantum.
+    fn rank<H>(&self, candidate: &Candidate<H>) -> u64 {
+        let now = self.clock[region(candidate.bits)] >> FRACTION_BITS;
+        let age = now.wrapping_sub(u64::from(candidate.bits)) & u64::from(STAMP);
+        ((now - age) << FRACTION_BITS) + self.gain(uses(candidate.bits), candidate.size)
+    }
+
+    fn stamp(&self, region: usize) -> u32 {
+        (self.clock[region] >> FRACTION_BITS) as u32 & STAMP
+    }
 }
 
 impl<H: Copy + PartialEq> Value<H> {
     pub(crate) fn new(volatile: bool, objective: Objective, seed: u64) -> Self {
         Value {
             volatile,
-            objective,
+            scale: Scale {
+                objective,
+                clock: [u64::from(STAMP + 1) << FRACTION_BITS; 2],
+                mean: 0.0,
+            },
             draw: Draw::new(seed),
             pools: [Pool::new(), Pool::new()],
-            clock: [u64::from(STAMP + 1) << FRACTION_BITS; 2],
             ghost: None,
             share: SHARE,
-            mean: 0.0,
             pending: None,
             dry: 0,
         }
@@ -121,7 +161,11 @@ impl<H: Copy + PartialEq> Value<H> {
         let own = ghost.window(from).max(1) as f64;
         let other = ghost.window(1 - from).max(1) as f64;
         let step = STEP * f64::from(size) / capacity.max(1) as f64 * (other / own).max(1.0);
-        self.share = if from == PROBATION { self.share + step } else { self.share - step };
+        self.share = if from == PROBATION {
+            self.share + step
+        } else {
+            self.share - step
+        };
         self.share = self.share.clamp(SHARE_MIN, SHARE_MAX);
         Some((from, (uses + 1).min(USES_MAX)))
     }
@@ -138,56 +182,60 @@ impl<H: Copy + PartialEq> Value<H> {
         let coming = newcomer.map_or(0, |newcomer| u64::from(newcomer.size));
         let over = (shared.bytes(PROBATION) + coming) as f64 > probation_limit;
         self.look(store);
-        if let Some(newcomer) = newcomer.filter(|_| coming as f64 > probation_limit.max(1.0)) {
-            if self.is_worth_less(store, newcomer) {
-                return Verdict::TurnAway;
-            }
+        if let Some(newcomer) = newcomer.filter(|_| coming as f64 > probation_limit.max(1.0))
+            && self.is_worth_less(store, newcomer)
+        {
+            return Verdict::TurnAway;
         }
-        let first =
-            if shared.bytes(PROBATION) > 0 && (over || shared.bytes(PROTECTED) == 0) { PROBATION } else { PROTECTED };
-        for region in [first, 1 - first] {
-            if let Some((candidate, rank)) = self.least(store, region) {
-                self.pending = Some((candidate.bits, rank));
-                return Verdict::Evict(candidate);
+        let probation_first = shared.bytes(PROBATION) > 0 && (over || shared.bytes(PROTECTED) == 0);
+        let first = if probation_first { PROBATION } else { PROTECTED };
+        // The second round is for pools that held nothing but items that are gone.
+        for _ in 0..2 {
+            for region in [first, 1 - first] {
+                if let Some((candidate, rank)) = self.least(store, region) {
+                    self.pending = Some((candidate.bits, rank));
+                    return Verdict::Evict(candidate);
+                }
+                self.found_none(shared, region);
             }
-            self.found_none(shared, region);
+            self.look_until_found(store);
         }
         Verdict::None
     }
 
     /// The ghost and the mean size begin when room is needed for the first time.
     fn begin<S: Store>(&mut self, store: &S) {
-        if self.mean == 0.0 {
-            self.mean = mean_size(store);
+        if self.scale.mean == 0.0 {
+            self.scale.mean = mean_size(store);
         }
         if self.ghost.is_none() {
             self.ghost = Some(Ghost::new(store.items(), ghost_budget(store), GHOST_SLOTS));
         }
     }
 
-    /// One draw, which feeds both pools; more while both are empty.
+    /// One draw, which feeds both pools.
     fn look<S: Store<Handle = H>>(&mut self, store: &S) {
-        let Value { draw, pools, clock, objective, mean, .. } = self;
-        let mut see = |candidate: Candidate<H>| {
-            pools[region(candidate.bits)].offer(candidate, rank(clock, *objective, *mean, &candidate));
-            true
-        };
+        let Value { draw, pools, scale, .. } = self;
         draw.look(store, |candidate| {
-            see(candidate);
+            pools[region(candidate.bits)].offer(candidate, scale.rank(&candidate))
         });
-        if self.pools.iter().all(Pool::is_empty) {
-            let Value { draw, pools, clock, objective, mean, volatile, .. } = self;
-            draw.look_until(store, *volatile, |candidate| {
-                pools[region(candidate.bits)].offer(candidate, rank(clock, *objective, *mean, &candidate));
-                true
-            });
-        }
+    }
+
+    fn look_until_found<S: Store<Handle = H>>(&mut self, store: &S) {
+        let Value { draw, pools, scale, .. } = self;
+        draw.look_until(store, self.volatile, |candidate| {
+            pools[region(candidate.bits)].offer(candidate, scale.rank(&candidate));
+            true
+        });
     }
 
     fn least<S: Store<Handle = H>>(&mut self, store: &S, wanted: usize) -> Option<(Candidate<H>, u64)> {
-        let Value { pools, clock, objective, mean, .. } = self;
+        let Value {
+            pools, scale, volatile, ..
+        } = self;
+        let eligible = |candidate: &Candidate<H>| !*volatile || store.deadline(candidate.handle).is_some();
         pools[wanted].least(store, |candidate| {
-            (region(candidate.bits) == wanted).then(|| rank(clock, *objective, *mean, candidate))
+            (region(candidate.bits) == wanted && eligible(candidate)).then(|| scale.rank(candidate))
         })
     }
 
@@ -197,7 +245,7 @@ impl<H: Copy + PartialEq> Value<H> {
             return false;
         };
         self.pools[PROTECTED].offer(victim, worth);
-        worth > self.clock[PROTECTED] + gain(self.objective, self.mean, 1, newcomer.size)
+        worth > self.scale.clock[PROTECTED] + self.scale.gain(1, newcomer.size)
     }
 
     /// A region whose counter says it has items, but where many draws found none, is taken to be empty: after a change of
@@ -213,7 +261,7 @@ impl<H: Copy + PartialEq> Value<H> {
     pub(crate) fn insert(&mut self, shared: &Shared, arrival: &Arrival) -> Bits {
         let region = if arrival.from.is_some() { PROTECTED } else { PROBATION };
         shared.enters(region, arrival.size);
-        pack(region, arrival.uses, self.stamp(region))
+        pack(region, arrival.uses, self.scale.stamp(region))
     }
 
     pub(crate) fn evicted(&mut self, shared: &Shared, hash: u64, bits: Bits, size: u32) {
@@ -221,9 +269,9 @@ impl<H: Copy + PartialEq> Value<H> {
         shared.leaves(left, size);
         if let Some((_, rank)) = self.pending.take().filter(|pending| pending.0 == bits) {
             self.dry = 0;
-            if rank > self.clock[left] {
-                self.clock[left] = rank;
-                shared.publish(left, self.stamp(left));
+            if rank > self.scale.clock[left] {
+                self.scale.clock[left] = rank;
+                shared.publish(left, self.scale.stamp(left));
             }
         }
         if let Some(ghost) = &mut self.ghost {
@@ -242,7 +290,7 @@ impl<H: Copy + PartialEq> Value<H> {
     }
 
     pub(crate) fn overwritten(&mut self, shared: &Shared, bits: Bits, old_size: u32, new_size: u32) -> Bits {
-        let to = used(bits, self.stamp(PROTECTED));
+        let to = used(bits, self.scale.stamp(PROBATION), self.scale.stamp(PROTECTED));
         shared.leaves(region(bits), old_size);
         shared.enters(region(to), new_size);
         to
@@ -250,16 +298,13 @@ impl<H: Copy + PartialEq> Value<H> {
 
     pub(crate) fn adopt(&mut self, shared: &Shared, size: u32) -> Bits {
         shared.enters(PROTECTED, size);
-        pack(PROTECTED, 1, self.stamp(PROTECTED))
-    }
-
-    fn stamp(&self, region: usize) -> u32 {
-        (self.clock[region] >> FRACTION_BITS) as u32 & STAMP
+        pack(PROTECTED, 1, self.scale.stamp(PROTECTED))
     }
 
     pub(crate) fn maintain<S: Store>(&mut self, store: &S) {
-        if self.mean > 0.0 {
-            self.mean += (mean_size(store) - self.mean) / 8.0;
+        let mean = &mut self.scale.mean;
+        if *mean > 0.0 {
+            *mean += (mean_size(store) - *mean) / 8.0;
         }
         if let Some(ghost) = &mut self.ghost {
             ghost.maintain(store.items(), ghost_budget(store));
@@ -276,13 +321,6 @@ impl<H: Copy + PartialEq> Value<H> {
         assert!((SHARE_MIN..=SHARE_MAX).contains(&self.share));
         assert_eq!(shared.bytes(PROBATION) + shared.bytes(PROTECTED), store.used());
     }
-}
-
-/// An item's worth, in fractions of a quantum.
-fn rank<H>(clock: &[u64; 2], objective: Objective, mean: f64, candidate: &Candidate<H>) -> u64 {
-    let now = clock[region(candidate.bits)] >> FRACTION_BITS;
-    let age = now.wrapping_sub(u64::from(candidate.bits)) & u64::from(STAMP);
-    ((now - age) << FRACTION_BITS) + gain(objective, mean, uses(candidate.bits), candidate.size)
 }
 
 fn mean_size<S: Store>(store: &S) -> f64 {
