@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use larder::{EvictionPolicy, Objective};
 use lexopt::prelude::*;
 
+use crate::amounts;
 use crate::source::Source;
 use crate::trace::Format;
-use crate::units;
 
 pub(crate) const HELP: &str = "\
 Plays cache traces, or a built-in workload, against larder and reports what came of it.
@@ -146,8 +146,8 @@ impl Given {
                 .map_err(|_| format!("the value of --{name} is not UTF-8"))
         };
         match name {
-            "max-memory" => self.bytes = Some(list(&value()?, units::parse_bytes)?),
-            "footprint" => self.shares = Some(list(&value()?, units::parse_share)?),
+            "max-memory" => self.bytes = Some(list(&value()?, amounts::parse_bytes)?),
+            "footprint" => self.shares = Some(list(&value()?, amounts::parse_share)?),
             "policy" => self.policies = Some(policies(&value()?)?),
             "objective" => self.objective = Some(objective(&value()?)?),
             "format" => self.format = Some(value()?.parse()?),

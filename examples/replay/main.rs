@@ -7,6 +7,7 @@
 //! ```
 //! A trace is read in batches, so that its length does not matter and so that reading it is not part of the time measured.
 
+mod amounts;
 mod args;
 mod player;
 mod plot;
@@ -79,20 +80,22 @@ fn run(args: &Args) -> Result<(), Failure> {
     let mut outcomes = Vec::new();
     for source in &args.sources {
         for (share, capacity) in capacities(args, source)? {
+            if let Some(message) = unplottable(args, source, capacity) {
+                eprintln!("replay: left out of the plot: {message}");
+                continue;
+            }
             for &policy in &args.policies {
-                let job = Job {
+                let outcome = play(&Job {
                     args,
                     source,
                     policy,
                     capacity,
                     share,
-                };
-                if let Some(outcome) = play(&job)? {
-                    if args.json {
-                        println!("{}", outcome.json());
-                    }
-                    outcomes.push(outcome);
+                })?;
+                if args.json {
+                    println!("{}", outcome.json());
                 }
+                outcomes.push(outcome);
             }
         }
     }
@@ -124,24 +127,31 @@ fn capacities(args: &Args, source: &Source) -> Result<Vec<(Option<f64>, u64)>, F
     }
 }
 
-/// Plays one job. `None` when the plot asks for a size at which no cache can be built; the others are drawn all the same.
-fn play(job: &Job<'_>) -> Result<Option<Outcome>, Failure> {
+/// Why no cache of this size can be built, if a plot is to be drawn: its other sizes are played all the same.
+fn unplottable(args: &Args, source: &Source, capacity: u64) -> Option<Failure> {
+    if args.plot.is_none() || args.mode != Mode::Engine {
+        return None;
+    }
+    let &policy = args.policies.first()?;
+    player::build(&Job {
+        args,
+        source,
+        policy,
+        capacity,
+        share: None,
+    })
+    .err()
+}
+
+fn play(job: &Job<'_>) -> Result<Outcome, Failure> {
     let bar = progress_bar(job.args, job.source, job.policy.name());
     let progress = |fraction: f64, hit_ratio: f64| {
         bar.set_position(permille(fraction));
         bar.set_message(format!("hit ratio {hit_ratio:.4}"));
     };
     let outcome = match job.args.mode {
-        Mode::Engine => match player::build(job) {
-            // Built only to see whether it can be; the run itself builds its own when its memory has been measured.
-            Ok(_) => player::play(job, progress).map(Some),
-            Err(message) if job.args.plot.is_some() => {
-                bar.suspend(|| eprintln!("replay: left out of the plot: {message}"));
-                Ok(None)
-            }
-            Err(message) => Err(message),
-        },
-        Mode::UnitSize | Mode::TracedSize => simulate::play(job, progress).map(Some),
+        Mode::Engine => player::play(job, progress),
+        Mode::UnitSize | Mode::TracedSize => simulate::play(job, progress),
     };
     bar.finish_and_clear();
     outcome

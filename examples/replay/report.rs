@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::args::Mode;
 use crate::histogram::Histogram;
 use crate::player::Tally;
-use crate::{Job, table, units};
+use crate::{Job, amounts, table, units};
 
 /// Percentiles shown, with their names.
 const PERCENTILES: [(&str, f64); 5] = [
@@ -185,18 +185,18 @@ impl Outcome {
                 "of limit",
                 or_dash(self.memory_used.map(|used| percent(used, self.capacity))),
             ),
-            ("RSS growth", or_dash(self.rss_growth.map(units::signed_bytes))),
+            ("RSS growth", or_dash(self.rss_growth.map(amounts::signed_bytes))),
             ("ops/s", units::count(self.ops_per_second() as u64)),
         ];
         for (name, quantile) in PERCENTILES {
             fields.push((
                 name,
-                or_dash(self.latency().map(|latency| units::nanos(latency.quantile(quantile)))),
+                or_dash(self.latency().map(|latency| amounts::nanos(latency.quantile(quantile)))),
             ));
         }
         fields.push((
             "max",
-            or_dash(self.latency().map(|latency| units::nanos(latency.max()))),
+            or_dash(self.latency().map(|latency| amounts::nanos(latency.max()))),
         ));
         fields
     }
