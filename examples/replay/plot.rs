@@ -10,8 +10,8 @@ use crate::report::Outcome;
 
 const WIDTH: u32 = 900;
 const CHART_HEIGHT: u32 = 520;
-/// Colours that are told apart also by those who do not see red and green alike (Okabe and Ito), then repeated.
-const COLOURS: [RGBColor; 8] = [
+/// The first seven are told apart also by those who do not see red and green alike (Okabe and Ito).
+const COLOURS: [RGBColor; 12] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
     RGBColor(0, 158, 115),
@@ -20,6 +20,10 @@ const COLOURS: [RGBColor; 8] = [
     RGBColor(86, 180, 233),
     RGBColor(0, 0, 0),
     RGBColor(150, 150, 150),
+    RGBColor(120, 94, 60),
+    RGBColor(110, 70, 190),
+    RGBColor(170, 20, 40),
+    RGBColor(150, 170, 30),
 ];
 
 /// Draws all outcomes; those of one trace and policy are one line.
@@ -98,7 +102,7 @@ fn chart(area: &Area<'_>, trace: &str, outcomes: &[&Outcome]) -> Result<(), Box<
     }
     chart
         .configure_series_labels()
-        .position(SeriesLabelPosition::UpperLeft)
+        .position(SeriesLabelPosition::LowerRight)
         .background_style(WHITE.mix(0.85))
         .border_style(RGBColor(200, 200, 200))
         .label_font(("sans-serif", 14))
