@@ -1,4 +1,5 @@
-//! Bytes an item: many small items in a cache that is large enough, one that grows, and one that has been full for long.
+//! Bytes an item: many small items in a cache that is large enough, one that grows, and one that has been full for
+//! long.
 
 use std::time::Duration;
 

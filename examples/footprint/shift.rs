@@ -1,5 +1,5 @@
-//! Sizes that change: values of 100 bytes, then 1,000, then 20,000, then 100 again. A cache that keeps its memory cut up
-//! for the old size serves the new one badly.
+//! Sizes that change: values of 100 bytes, then 1,000, then 20,000, then 100 again. A cache that keeps its memory cut
+//! up for the old size serves the new one badly.
 //!
 //! ```text
 //!              shift            one turnover               as many requests again
@@ -68,7 +68,8 @@ impl Phase {
             } else if cache.set(&key, value).is_ok() {
                 stretch.bytes_set += (KEY_BYTES + self.value_size) as u64;
             } else {
-                // Counted as given all the same: otherwise a cache that refuses everything would be waited for without end.
+                // Counted as given all the same: otherwise a cache that refuses everything would be waited for without
+                // end.
                 stretch.bytes_set += 1;
             }
         }

@@ -2,8 +2,8 @@
 
 use crate::units;
 
-/// Reads an amount of memory: a number with an optional unit (`B`, `KB`, `MB`, `GB`, `TB` are powers of 1000; `K`, `KiB`,
-/// `M`, `MiB` ... powers of 1024).
+/// Reads an amount of memory: a number with an optional unit (`B`, `KB`, `MB`, `GB`, `TB` are powers of 1000; `K`,
+/// `KiB`, `M`, `MiB` ... powers of 1024).
 pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
     let bad = || format!("'{text}' is not an amount of memory; write for example 64MiB, 1.5GiB or 1000000");
     let text = text.trim();

@@ -5,7 +5,8 @@
 //!  args ─► source (file or workload) ─► batches ─► player (the engine)       ─► Outcome ─► report, plot
 //!                                              └─► simulate (a policy alone) ─┘
 //! ```
-//! A trace is read in batches, so that its length does not matter and so that reading it is not part of the time measured.
+//! A trace is read in batches, so that its length does not matter and so that reading it is not part of the time
+//! measured.
 
 mod amounts;
 mod args;

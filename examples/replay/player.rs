@@ -160,7 +160,8 @@ pub(crate) fn play(job: &Job<'_>, progress: impl Fn(f64, f64)) -> Result<Outcome
     Ok(Outcome::of_cache(job, &cache, &tally, elapsed, rss_growth))
 }
 
-/// Makes the noise that values are cut from as long as the longest value of a batch; doubles, so seldom after the first.
+/// Makes the noise that values are cut from as long as the longest value of a batch; doubles, so seldom after the
+/// first.
 fn grow_values(values: &mut Vec<u8>, batch: &[Request], job: &Job<'_>) {
     let longest = batch
         .iter()

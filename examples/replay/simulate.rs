@@ -11,8 +11,8 @@ use crate::source::BATCH_REQUESTS;
 use crate::trace::Op;
 use crate::{Failure, Job};
 
-/// Plays the whole trace, gets and sets alike as uses of the object; deletes are passed over. `progress` is told the share
-/// that is done and the hit ratio so far.
+/// Plays the whole trace, gets and sets alike as uses of the object; deletes are passed over. `progress` is told the
+/// share that is done and the hit ratio so far.
 pub(crate) fn play(job: &Job<'_>, progress: impl Fn(f64, f64)) -> Result<Outcome, Failure> {
     let mut stream = job.source.open(job.args)?;
     let mut batch = Vec::with_capacity(BATCH_REQUESTS);

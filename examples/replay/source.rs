@@ -46,7 +46,7 @@ impl Source {
             Source::Builtin => (Box::new(Workload::new(args.seed).map(Ok)), None),
             Source::File(path) => {
                 let told = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
-                let file = File::open(path).map_err(|error| told(&error))?;
+                let file = File::open(path).map_err(|error| format!("cannot open {}: {error}", path.display()))?;
                 let total = file.metadata().map_err(|error| told(&error))?.len();
                 let read = Arc::new(AtomicU64::new(0));
                 let counted = Counted {

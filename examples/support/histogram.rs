@@ -50,7 +50,8 @@ impl Histogram {
         self.max
     }
 
-    /// The value that a share of `quantile` of all values does not exceed (upper end of its bin); 0 when nothing was recorded.
+    /// The value that a share of `quantile` of all values does not exceed (upper end of its bin); 0 when nothing was
+    /// recorded.
     pub(crate) fn quantile(&self, quantile: f64) -> u64 {
         let rank = ((self.count as f64 * quantile).ceil() as u64).max(1);
         let mut seen = 0;

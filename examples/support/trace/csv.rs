@@ -1,8 +1,8 @@
 //! Comma-separated requests: `timestamp_s,key,size_bytes,ttl_s,op`.
 //!
 //! A header line, with or without `#` before it, names the columns, in any order; columns with other names are passed
-//! over, and only `key` must be there. Without a header the order is the one above. Further lines that begin with `#` are
-//! comments. Times and lifetimes may have fractions.
+//! over, and only `key` must be there. Without a header the order is the one above. Further lines that begin with `#`
+//! are comments. Times and lifetimes may have fractions.
 
 use super::lines::{self, FieldResult, Lines};
 use super::{Bytes, Op, Parser, Request, TraceError};

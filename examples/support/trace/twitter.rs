@@ -1,8 +1,9 @@
 //! The open-source Twitter cache traces (Yang et al., OSDI'20; github.com/twitter/cache-trace): lines of
 //! `timestamp,anonymized key,key size,value size,client id,operation,TTL`.
 //!
-//! Keys are text and may hold commas, so the fields are taken from both ends. A key becomes a number by hashing (FNV-1a,
-//! then mixed); the object's size is key and value together. Operations that write count as `set`, also `append` and `incr`.
+//! Keys are text and may hold commas, so the fields are taken from both ends. A key becomes a number by hashing
+//! (FNV-1a, then mixed); the object's size is key and value together. Operations that write count as `set`, also
+//! `append` and `incr`.
 
 use super::csv;
 use super::lines::{self, FieldResult, Lines};
