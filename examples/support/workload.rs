@@ -1,15 +1,16 @@
 //! The built-in workload: requests that look like those of a busy key-value cache, drawn from a seed.
 //!
-//! The shape follows what was published about production caches; the numbers are rounded from there:
+//! The shape follows what was published about production caches:
 //! - B. Atikoglu et al., "Workload analysis of a large-scale key-value store", SIGMETRICS 2012 (memcached at Facebook):
-//!   generalised-Pareto value sizes (pool ETC: scale 214.5, shape 0.348), key lengths of 16 to 100 bytes about 31
-//!   (generalised extreme value: 30.8, 8.2, 0.078), many more reads than writes, a daily wave.
+//!   value sizes of pool ETC (generalised Pareto, scale 214.5, shape 0.348), its key lengths (generalised extreme value,
+//!   30.8, 8.2, 0.078), many more reads than writes, a daily wave.
 //! - Z. Cao et al., "Characterizing, modeling, and benchmarking RocksDB key-value workloads at Facebook", FAST 2020:
-//!   a small hot set that changes over time, small values with a heavy tail.
+//!   generalised-Pareto value sizes again, a daily wave again.
 //! - J. Yang et al., "A large scale analysis of hundreds of in-memory cache clusters at Twitter", OSDI 2020: Zipf
-//!   popularity with an exponent about 1, time to live on most keys and in a few classes, values of 50 to 500 bytes.
+//!   popularity, small objects, a time to live on most of them.
 //!
-//! What is not taken from there: scans (long runs of keys that come once), a share of [`SCAN_SHARE`] of the requests.
+//! The rest was chosen for this workload: the exponent 0.95, the lifetimes and shares below, a second, heavier tail of
+//! values up to 64 KiB, the drift of popularity, and scans (long runs of keys that come once).
 //!
 //! A key is a function of its popularity rank and of how often that rank has changed hands; size and lifetime are
 //! functions of the key, so that an object is the same whenever it comes back.

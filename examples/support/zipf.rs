@@ -2,7 +2,7 @@
 //!
 //! Rejection-inversion (W. Hoermann, G. Derflinger, "Rejection-inversion to generate variates from monotone discrete
 //! distributions", ACM TOMACS 6(3), 1996): the histogram is covered by the integral of `x^-alpha`, which can be
-//! inverted; a draw takes constant time and no table, about 1.1 tries on average, whatever `n` is.
+//! inverted; a draw takes constant time and no table, whatever `n` is.
 
 use crate::rng::Rng;
 
