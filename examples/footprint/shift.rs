@@ -1,0 +1,132 @@
+//! Sizes that change: values of 100 bytes, then 1,000, then 20,000, then 100 again. A cache that keeps its memory cut
+//! up for the old size serves the new one badly.
+//!
+//! ```text
+//!              shift            one turnover               as many requests again
+//!   old ─────────┼────────── warm-up ───────────┼────────── window: hit ratio ───────────┤
+//!   fresh        ├────────── warm-up ───────────┼────────── window: hit ratio ───────────┤   (the same requests)
+//! ```
+//! The warm-up ends when the fresh cache has been given, in misses, as many bytes as its limit is.
+
+use larder::Cache;
+use serde_json::{Value, json};
+
+use crate::Failure;
+use crate::measure::{self, Bound, Check, KEY_BYTES, Measured, Scale};
+use crate::rng::Rng;
+use crate::zipf::Zipf;
+
+/// Names and limits.
+pub(crate) const LIMITS: [(&str, u64); 2] = [("shift-16m", 16 << 20), ("shift-256m", 256 << 20)];
+const LEAST_LIMIT: u64 = 16 << 20;
+const SIZES: [usize; 4] = [100, 1_000, 20_000, 100];
+const ALPHA: f64 = 0.9;
+/// The objects of a phase, all together, are this many times the limit.
+const FOOTPRINTS: u64 = 4;
+/// A window is at least so long: fewer requests say little.
+const WINDOW_REQUESTS_MIN: u64 = 20_000;
+const POINTS_MOST: f64 = 2.0;
+
+/// The requests of one phase: objects of one size, keys no other phase has.
+struct Phase {
+    zipf: Zipf,
+    rng: Rng,
+    first_key: u64,
+    value_size: usize,
+}
+
+/// What a stretch of requests came to.
+#[derive(Debug, Default, Clone, Copy)]
+struct Stretch {
+    requests: u64,
+    hits: u64,
+    bytes_set: u64,
+}
+
+impl Phase {
+    fn new(number: usize, limit: u64) -> Self {
+        let value_size = SIZES[number];
+        let objects = FOOTPRINTS * limit / (KEY_BYTES + value_size) as u64;
+        let rng = Rng::new(number as u64 + 10);
+        Phase {
+            zipf: Zipf::new(objects, ALPHA),
+            rng,
+            first_key: (number as u64 + 1) << 48,
+            value_size,
+        }
+    }
+
+    /// Gets, and sets on a miss, for as long as `more` says so.
+    fn play(&mut self, cache: &Cache, noise: &[u8], more: impl Fn(&Stretch) -> bool) -> Stretch {
+        let mut stretch = Stretch::default();
+        let value = &noise[..self.value_size];
+        while more(&stretch) {
+            let key = measure::key(self.first_key + self.zipf.draw(&mut self.rng));
+            stretch.requests += 1;
+            if cache.read(&key, |_| ()).is_some() {
+                stretch.hits += 1;
+            } else if cache.set(&key, value).is_ok() {
+                stretch.bytes_set += (KEY_BYTES + self.value_size) as u64;
+            } else {
+                // Counted as given all the same: otherwise a cache that refuses everything would be waited for without
+                // end.
+                stretch.bytes_set += 1;
+            }
+        }
+        stretch
+    }
+}
+
+impl Stretch {
+    fn hit_ratio(&self) -> f64 {
+        self.hits as f64 / self.requests.max(1) as f64
+    }
+}
+
+/// Plays all phases; the worst difference to a fresh cache is what is judged.
+pub(crate) fn sizes_change(scale: &Scale, limit: u64) -> Result<Measured, Failure> {
+    let limit = scale.of(limit).max(LEAST_LIMIT);
+    let noise = measure::noise(20_000);
+    let cache = measure::cache(limit)?;
+    Phase::new(0, limit).play(&cache, &noise, |stretch| stretch.bytes_set < 2 * limit);
+    let (mut worst, mut phases, mut fresh_share) = (f64::NEG_INFINITY, Vec::new(), 0.0);
+    for (number, &value_size) in SIZES.iter().enumerate().skip(1) {
+        let fresh = measure::cache(limit)?;
+        let mut requests = Phase::new(number, limit);
+        let warm_up = requests
+            .play(&fresh, &noise, |stretch| stretch.bytes_set < limit)
+            .requests;
+        let window = warm_up.max(WINDOW_REQUESTS_MIN);
+        let best = requests
+            .play(&fresh, &noise, |stretch| stretch.requests < window)
+            .hit_ratio();
+
+        let mut requests = Phase::new(number, limit);
+        requests.play(&cache, &noise, |stretch| stretch.requests < warm_up);
+        let shifted = requests
+            .play(&cache, &noise, |stretch| stretch.requests < window)
+            .hit_ratio();
+        let points = (best - shifted) * 100.0;
+        worst = worst.max(points);
+        fresh_share = Measured::now(&fresh, limit, None).payload_share();
+        phases.push(phase_json(value_size, window, best, shifted));
+    }
+    let measured = Measured::now(&cache, limit, None);
+    let share = measured.payload_share();
+    Ok(measured
+        .check(Check::new("worst loss, points", worst, Bound::AtMost(POINTS_MOST)))
+        .check(Check::new("payload share", share, Bound::None))
+        .check(Check::new("share of a fresh one", fresh_share, Bound::None))
+        .with("fresh_payload_share", fresh_share)
+        .with("phases", phases))
+}
+
+fn phase_json(value_size: usize, requests: u64, fresh: f64, shifted: f64) -> Value {
+    json!({
+        "value_size": value_size,
+        "requests": requests,
+        "hit_ratio": shifted,
+        "fresh_hit_ratio": fresh,
+        "loss_points": (fresh - shifted) * 100.0,
+    })
+}

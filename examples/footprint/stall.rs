@@ -1,0 +1,127 @@
+//! Nothing stops: a cache that grows from empty to ten million items and then evicts, every operation timed.
+//!
+//! Two clocks: wall time, in which the machine's other work counts too, and the thread's own CPU time, in which it does
+//! not. A bound on the work of one operation is one on the latter.
+
+use std::time::Instant;
+
+use larder::Cache;
+use serde_json::{Value, json};
+
+use crate::Failure;
+use crate::histogram::Histogram;
+use crate::measure::{self, Baseline, Bound, Check, Measured, Scale};
+use crate::rng::Rng;
+
+const ITEMS: u64 = 10_000_000;
+const MORE_SETS: u64 = 5_000_000;
+/// About 1.6 GiB: ten million items of 24 and 100 bytes fit.
+const LIMIT: u64 = 1_717_986_918;
+const SMALL_VALUE: usize = 100;
+/// While the cache evicts, one set in this many has a value of any size up to `LARGE_MAX`.
+const LARGE_ONE_IN: u64 = 1_000;
+const LARGE_MAX: usize = 64 << 10;
+const CPU_MOST_NS: u64 = 1_000_000;
+
+/// Latencies of one phase.
+#[derive(Clone)]
+struct Times {
+    cpu: Histogram,
+    wall: Histogram,
+}
+
+impl Times {
+    fn new() -> Self {
+        Times {
+            cpu: Histogram::new(),
+            wall: Histogram::new(),
+        }
+    }
+
+    fn json(&self) -> Value {
+        let figures = |times: &Histogram| {
+            json!({
+                "p50": times.quantile(0.5), "p99": times.quantile(0.99), "p99.9": times.quantile(0.999),
+                "p99.99": times.quantile(0.9999), "max": times.max(),
+            })
+        };
+        json!({ "sets": self.wall.count(), "cpu_ns": figures(&self.cpu), "wall_ns": figures(&self.wall) })
+    }
+}
+
+/// Sets until ten million items are in, then half as many again.
+pub(crate) fn grow_and_evict(scale: &Scale) -> Result<Measured, Failure> {
+    let noise = measure::noise(LARGE_MAX);
+    let mut rng = Rng::new(3);
+    let limit = scale.of(LIMIT);
+    let baseline = Baseline::take();
+    let cache = measure::cache(limit)?;
+    let (items, more) = (scale.of(ITEMS), scale.of(MORE_SETS));
+    let growing = timed_sets(&cache, 0..items, |_| &noise[..SMALL_VALUE])?;
+    let items_grown_to = cache.len();
+    let evicting = timed_sets(&cache, items..items + more, |n| {
+        let is_large = n.is_multiple_of(LARGE_ONE_IN);
+        let length = if is_large {
+            rng.below(LARGE_MAX as u64) as usize
+        } else {
+            SMALL_VALUE
+        };
+        &noise[..length]
+    })?;
+    let mut whole = growing.clone();
+    whole.cpu.merge(&evicting.cpu);
+    whole.wall.merge(&evicting.wall);
+    let lock_ns = cache.stats().longest_lock_hold_ns;
+    let micros = |ns: u64| ns as f64 / 1000.0;
+    Ok(Measured::now(&cache, limit, Some(baseline))
+        .check(Check::new(
+            "CPU of a set: max, us",
+            micros(whole.cpu.max()),
+            Bound::AtMost(micros(CPU_MOST_NS)),
+        ))
+        .check(Check::new(
+            "wall: p99.99, us",
+            micros(whole.wall.quantile(0.9999)),
+            Bound::None,
+        ))
+        .check(Check::new("wall: max, us", micros(whole.wall.max()), Bound::None))
+        .check(Check::new("longest lock hold, us", micros(lock_ns), Bound::None))
+        .with("items_grown_to", items_grown_to)
+        .with("growing", growing.json())
+        .with("evicting", evicting.json())
+        .with("longest_lock_hold_ns", lock_ns))
+}
+
+/// The clocks are read once between two operations: an operation's time includes one reading of each.
+fn timed_sets<'a>(
+    cache: &Cache,
+    numbers: std::ops::Range<u64>,
+    mut value: impl FnMut(u64) -> &'a [u8],
+) -> Result<Times, Failure> {
+    let mut times = Times::new();
+    let (mut wall, mut cpu) = (Instant::now(), thread_cpu_ns());
+    for n in numbers {
+        let (key, value) = (measure::key(n), value(n));
+        cache
+            .set(&key, value)
+            .map_err(|error| format!("set {n} of {} bytes failed: {error}", value.len()))?;
+        let (wall_now, cpu_now) = (Instant::now(), thread_cpu_ns());
+        times.wall.record(wall_now.duration_since(wall).as_nanos() as u64);
+        times.cpu.record(cpu_now.saturating_sub(cpu));
+        (wall, cpu) = (wall_now, cpu_now);
+    }
+    Ok(times)
+}
+
+/// CPU time this thread has had, in nanoseconds.
+#[cfg(unix)]
+fn thread_cpu_ns() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+/// Without such a clock the figures are 0.
+#[cfg(not(unix))]
+fn thread_cpu_ns() -> u64 {
+    0
+}
