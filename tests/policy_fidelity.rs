@@ -27,31 +27,11 @@ struct Published {
 
 /// The lowest of eleven policies in libCacheSim 0.3.5.
 const PUBLISHED: [Published; 5] = [
-    Published {
-        trace: "kv_twitter52_head",
-        unit: [0.455, 0.296, 0.188],
-        sized: Some([0.421, 0.279, 0.178]),
-    },
-    Published {
-        trace: "web_adaptsize",
-        unit: [0.864, 0.770, 0.666],
-        sized: Some([0.819, 0.710, 0.628]),
-    },
-    Published {
-        trace: "db_arc_oltp",
-        unit: [0.810, 0.535, 0.322],
-        sized: None,
-    },
-    Published {
-        trace: "block_cp_w106",
-        unit: [0.353, 0.225, 0.153],
-        sized: None,
-    },
-    Published {
-        trace: "scan_arc_p3",
-        unit: [0.992, 0.970, 0.735],
-        sized: None,
-    },
+    Published { trace: "kv_twitter52_head", unit: [0.455, 0.296, 0.188], sized: Some([0.421, 0.279, 0.178]) },
+    Published { trace: "web_adaptsize", unit: [0.864, 0.770, 0.666], sized: Some([0.819, 0.710, 0.628]) },
+    Published { trace: "db_arc_oltp", unit: [0.810, 0.535, 0.322], sized: None },
+    Published { trace: "block_cp_w106", unit: [0.353, 0.225, 0.153], sized: None },
+    Published { trace: "scan_arc_p3", unit: [0.992, 0.970, 0.735], sized: None },
 ];
 
 /// One trace, one cache size, sizes counted or not.
@@ -66,14 +46,11 @@ struct Cell<'a> {
 impl Cell<'_> {
     fn play(&self, policy: EvictionPolicy, objective: Objective) -> (f64, f64) {
         let mut simulator = Simulator::new(policy, objective, self.capacity, SEED);
-        self.trace
-            .miss_ratios(self.sized, |key, size| simulator.request(key, size))
+        self.trace.miss_ratios(self.sized, |key, size| simulator.request(key, size))
     }
 
     fn play_exact(&self, mut oracle: impl Oracle) -> f64 {
-        self.trace
-            .miss_ratios(self.sized, |key, size| oracle.request(key, size))
-            .0
+        self.trace.miss_ratios(self.sized, |key, size| oracle.request(key, size)).0
     }
 
     /// Asserts that LRU, S3-FIFO and SIEVE do what the exact algorithms do.
@@ -86,11 +63,7 @@ impl Cell<'_> {
         for (policy, exact) in exact {
             let (ours, _) = self.play(policy, Objective::Hits);
             println!("{:32} {policy:12} {ours:.4}  exact {exact:.4}", self.name);
-            assert!(
-                (ours - exact).abs() <= FIDELITY,
-                "{} {policy}: {ours:.4}, exact {exact:.4}",
-                self.name
-            );
+            assert!((ours - exact).abs() <= FIDELITY, "{} {policy}: {ours:.4}, exact {exact:.4}", self.name);
         }
     }
 
@@ -98,15 +71,8 @@ impl Cell<'_> {
     fn assert_default(&self) -> (f64, f64) {
         let (requests, bytes) = self.play(EvictionPolicy::Default, Objective::Hits);
         let best = self.best_published;
-        println!(
-            "{:32} {:12} {requests:.4}  best published {best:.3}  bytes {bytes:.4}",
-            self.name, "default"
-        );
-        assert!(
-            requests <= best + BEHIND,
-            "{}: {requests:.4}, published {best}",
-            self.name
-        );
+        println!("{:32} {:12} {requests:.4}  best published {best:.3}  bytes {bytes:.4}", self.name, "default");
+        assert!(requests <= best + BEHIND, "{}: {requests:.4}, published {best}", self.name);
         (requests, bytes)
     }
 }
@@ -117,10 +83,7 @@ fn for_each_cell(traces: &[&str], shares: &[usize], mut play: impl FnMut(&Cell<'
         println!("skipped: LARDER_TRACES not set");
         return;
     };
-    for published in PUBLISHED
-        .iter()
-        .filter(|published| traces.is_empty() || traces.contains(&published.trace))
-    {
+    for published in PUBLISHED.iter().filter(|published| traces.is_empty() || traces.contains(&published.trace)) {
         let trace = Trace::read(&folder.join(published.trace).with_extension("csv.zst")).unwrap();
         let unit = (false, published.unit, trace.keys);
         let sized = published.sized.map(|best| (true, best, trace.bytes));
@@ -132,13 +95,7 @@ fn for_each_cell(traces: &[&str], shares: &[usize], mut play: impl FnMut(&Cell<'
                 if capacity >= 45 {
                     let kind = if sized { "sized" } else { "unit" };
                     let name = format!("{} {kind} {percent} %", published.trace);
-                    play(&Cell {
-                        name,
-                        trace: &trace,
-                        sized,
-                        capacity,
-                        best_published: best[share],
-                    });
+                    play(&Cell { name, trace: &trace, sized, capacity, best_published: best[share] });
                 }
             }
         }
@@ -147,20 +104,14 @@ fn for_each_cell(traces: &[&str], shares: &[usize], mut play: impl FnMut(&Cell<'
 
 #[test]
 fn lru_s3fifo_and_sieve_are_what_they_are_called() {
-    for_each_cell(&["db_arc_oltp", "web_adaptsize"], &[0, 1, 2], |cell| {
-        cell.assert_fidelity()
-    });
+    for_each_cell(&["db_arc_oltp", "web_adaptsize"], &[0, 1, 2], |cell| cell.assert_fidelity());
 }
 
 #[test]
 fn default_is_near_the_best_of_each_cell() {
-    for_each_cell(
-        &["kv_twitter52_head", "web_adaptsize", "db_arc_oltp"],
-        &[0, 1],
-        |cell| {
-            cell.assert_default();
-        },
-    );
+    for_each_cell(&["kv_twitter52_head", "web_adaptsize", "db_arc_oltp"], &[0, 1], |cell| {
+        cell.assert_default();
+    });
 }
 
 #[test]
@@ -182,9 +133,7 @@ fn every_cell() {
         return;
     }
     let mean = |cells: &[(f64, f64)]| {
-        let sum = cells
-            .iter()
-            .fold((0.0, 0.0), |sum, cell| (sum.0 + cell.0, sum.1 + cell.1));
+        let sum = cells.iter().fold((0.0, 0.0), |sum, cell| (sum.0 + cell.0, sum.1 + cell.1));
         (sum.0 / cells.len() as f64, sum.1 / cells.len() as f64)
     };
     let (unit, sized, for_bytes) = (mean(&unit), mean(&sized), mean(&for_bytes));

@@ -49,16 +49,8 @@ pub(crate) fn many_at_once(scale: &Scale) -> Result<Measured, Failure> {
     let cpu_seconds = cache.stats().maintenance_cpu_ns.saturating_sub(cpu_before_ns) as f64 / 1e9;
     let cpu_share = cpu_seconds / seconds.max(1e-9);
     Ok(Measured::now(&cache, limit, Some(baseline))
-        .check(Check::new(
-            "seconds to 95 % back",
-            seconds,
-            Bound::AtMost(PATIENCE.as_secs_f64()),
-        ))
-        .check(Check::new(
-            "maintenance CPU share",
-            cpu_share,
-            Bound::AtMost(CPU_SHARE_MOST),
-        ))
+        .check(Check::new("seconds to 95 % back", seconds, Bound::AtMost(PATIENCE.as_secs_f64())))
+        .check(Check::new("maintenance CPU share", cpu_share, Bound::AtMost(CPU_SHARE_MOST)))
         .with("seconds_to_95_percent", seconds)
         .with("maintenance_cpu_seconds", cpu_seconds)
         .with("maintenance_cpu_share", cpu_share))
@@ -86,11 +78,7 @@ pub(crate) fn clear(scale: &Scale) -> Result<Measured, Failure> {
         .check(Check::new("clear of ten items, us", small_us, Bound::None))
         .check(Check::new("clear of all the others, us", large_us, Bound::None))
         .check(Check::new("items left at once", left as f64, Bound::AtMost(0.0)))
-        .check(Check::new(
-            "seconds to 95 % back",
-            seconds,
-            Bound::AtMost(CLEAR_SECONDS_MOST),
-        ))
+        .check(Check::new("seconds to 95 % back", seconds, Bound::AtMost(CLEAR_SECONDS_MOST)))
         .with("memory_used_before", full)
         .with("clear_small_us", small_us)
         .with("clear_large_us", large_us)
@@ -99,9 +87,7 @@ pub(crate) fn clear(scale: &Scale) -> Result<Measured, Failure> {
 
 fn fill(cache: &Cache, value: &[u8], items: u64) -> Result<(), Failure> {
     for n in 0..items {
-        cache
-            .set(&measure::key(n), value)
-            .map_err(|error| format!("set {n} failed: {error}"))?;
+        cache.set(&measure::key(n), value).map_err(|error| format!("set {n} failed: {error}"))?;
     }
     Ok(())
 }

@@ -29,19 +29,14 @@ struct Filler {
 impl Filler {
     fn new() -> Self {
         let options = SetOptions::new().ttl(Duration::from_secs(TTL_S));
-        Filler {
-            noise: measure::noise(256),
-            options,
-            next: 0,
-        }
+        Filler { noise: measure::noise(256), options, next: 0 }
     }
 
     fn set(&mut self, cache: &Cache, value_size: usize) -> Result<(), Failure> {
         let value = &self.noise[..value_size];
         let set = cache.set_with(&measure::key(self.next), value, &self.options);
         self.next += 1;
-        set.map(drop)
-            .map_err(|error| format!("set {} failed: {error}", self.next))
+        set.map(drop).map_err(|error| format!("set {} failed: {error}", self.next))
     }
 }
 
@@ -60,9 +55,7 @@ pub(crate) fn of_size(scale: &Scale, value_size: usize) -> Result<Measured, Fail
     let measured = Measured::now(&cache, ROOMY, Some(baseline));
     let overhead = measured.overhead_per_item();
     let evicted = nothing_evicted(&measured);
-    Ok(measured
-        .check(Check::new("overhead", overhead, Bound::None))
-        .check(evicted))
+    Ok(measured.check(Check::new("overhead", overhead, Bound::None)).check(evicted))
 }
 
 /// One cache that grows from one million items to two: the overhead every 50,000 items, and the worst of them.
@@ -79,9 +72,7 @@ pub(crate) fn index_growth(scale: &Scale) -> Result<Measured, Failure> {
         }
         steps.push((target, Measured::now(&cache, limit, None).overhead_per_item()));
     }
-    let worst = steps
-        .iter()
-        .fold((0, 0.0f64), |worst, &step| if step.1 > worst.1 { step } else { worst });
+    let worst = steps.iter().fold((0, 0.0f64), |worst, &step| if step.1 > worst.1 { step } else { worst });
     let measured = Measured::now(&cache, limit, Some(baseline));
     let evicted = nothing_evicted(&measured);
     Ok(measured

@@ -31,11 +31,7 @@ pub(crate) fn mixed_sizes(scale: &Scale, limit: u64, share_least: Option<f64>) -
     let mut measured = Measured::now(&cache, limit, Some(baseline)).with("refused", refused);
     if let Some(growth) = measured.rss_growth() {
         let most = limit as f64 * 1.02 + f64::from(2 << 20);
-        measured = measured.check(Check::new(
-            "RSS growth, MiB",
-            mib(growth as f64),
-            Bound::AtMost(mib(most)),
-        ));
+        measured = measured.check(Check::new("RSS growth, MiB", mib(growth as f64), Bound::AtMost(mib(most))));
     }
     let share = measured.payload_share();
     if let Some(least) = share_least.filter(|_| measured.evictions() > 0) {

@@ -72,11 +72,7 @@ impl Case {
         name: impl Into<String>,
         run: impl Fn(&Scale) -> Result<Measured, Failure> + 'static,
     ) -> Self {
-        Case {
-            name: name.into(),
-            group,
-            run: Box::new(run),
-        }
+        Case { name: name.into(), group, run: Box::new(run) }
     }
 }
 
@@ -89,14 +85,10 @@ fn cases() -> Vec<Case> {
     cases.push(Case::new("items", "index-growth", items::index_growth));
     cases.push(Case::new("turnover", "turnover", items::turnover));
     for (name, limit, share) in limits::LIMITS {
-        cases.push(Case::new("limits", name, move |scale: &Scale| {
-            limits::mixed_sizes(scale, limit, share)
-        }));
+        cases.push(Case::new("limits", name, move |scale: &Scale| limits::mixed_sizes(scale, limit, share)));
     }
     for (name, limit) in shift::LIMITS {
-        cases.push(Case::new("shift", name, move |scale: &Scale| {
-            shift::sizes_change(scale, limit)
-        }));
+        cases.push(Case::new("shift", name, move |scale: &Scale| shift::sizes_change(scale, limit)));
     }
     cases.push(Case::new("stall", "stall", stall::grow_and_evict));
     cases.push(Case::new("expiry", "expiry", expiry::many_at_once));
@@ -151,10 +143,7 @@ fn parse(mut parser: lexopt::Parser, cases: &[Case]) -> Result<Args, String> {
         }
     }
     for name in args.only.iter().chain(&args.case) {
-        if !cases
-            .iter()
-            .any(|case| case.name == *name || (case.group == name && args.case.is_none()))
-        {
+        if !cases.iter().any(|case| case.name == *name || (case.group == name && args.case.is_none())) {
             return Err(format!("no case '{name}'; --list names them"));
         }
     }
@@ -169,19 +158,12 @@ fn run(args: &Args, cases: &[Case]) -> Result<bool, Failure> {
     }
     if let Some(name) = &args.case {
         let scale = Scale { quick: args.quick };
-        let case = cases
-            .iter()
-            .find(|case| case.name == *name)
-            .ok_or_else(|| format!("no case '{name}'"))?;
+        let case = cases.iter().find(|case| case.name == *name).ok_or_else(|| format!("no case '{name}'"))?;
         println!("{}", (case.run)(&scale)?.json(name));
         return Ok(true);
     }
     let wanted = |case: &&Case| {
-        args.only.is_empty()
-            || args
-                .only
-                .iter()
-                .any(|name| case.name == *name || case.group == name.as_str())
+        args.only.is_empty() || args.only.iter().any(|name| case.name == *name || case.group == name.as_str())
     };
     let mut rows = Vec::new();
     for case in cases.iter().filter(wanted) {
@@ -240,11 +222,6 @@ mod tests {
     #[test]
     fn names_are_unique() {
         let names: Vec<String> = cases().into_iter().map(|case| case.name).collect();
-        assert!(
-            names
-                .iter()
-                .all(|name| names.iter().filter(|other| *other == name).count() == 1),
-            "{names:?}"
-        );
+        assert!(names.iter().all(|name| names.iter().filter(|other| *other == name).count() == 1), "{names:?}");
     }
 }

@@ -51,9 +51,7 @@ impl Baseline {
 
     /// The most resident memory there has been since, beyond the baseline.
     pub(crate) fn growth(self) -> Option<u64> {
-        self.0
-            .zip(process::memory_bytes("VmHWM"))
-            .map(|(before, peak)| peak.saturating_sub(before))
+        self.0.zip(process::memory_bytes("VmHWM")).map(|(before, peak)| peak.saturating_sub(before))
     }
 }
 
@@ -83,35 +81,17 @@ pub(crate) enum Bound {
 
 impl Check {
     pub(crate) fn new(what: &'static str, value: f64, limit: Bound) -> Self {
-        Check {
-            what,
-            value,
-            limit,
-            goal: None,
-        }
+        Check { what, value, limit, goal: None }
     }
 
     pub(crate) fn goal(self, goal: f64) -> Self {
-        Check {
-            goal: Some(goal),
-            ..self
-        }
+        Check { goal: Some(goal), ..self }
     }
 
     fn json(&self) -> Value {
         let (side, bound, kept, reached) = match self.limit {
-            Bound::AtMost(bound) => (
-                "<=",
-                Some(bound),
-                self.value <= bound,
-                self.goal.map(|goal| self.value <= goal),
-            ),
-            Bound::AtLeast(bound) => (
-                ">=",
-                Some(bound),
-                self.value >= bound,
-                self.goal.map(|goal| self.value >= goal),
-            ),
+            Bound::AtMost(bound) => ("<=", Some(bound), self.value <= bound, self.goal.map(|goal| self.value <= goal)),
+            Bound::AtLeast(bound) => (">=", Some(bound), self.value >= bound, self.goal.map(|goal| self.value >= goal)),
             Bound::None => ("", None, true, None),
         };
         json!({
@@ -175,11 +155,7 @@ impl Measured {
 
     /// Of the limit when the cache was full, else of the memory used.
     pub(crate) fn payload_share(&self) -> f64 {
-        let whole = if self.evictions > 0 {
-            self.limit
-        } else {
-            self.memory_used
-        };
+        let whole = if self.evictions > 0 { self.limit } else { self.memory_used };
         self.payload_bytes as f64 / whole.max(1) as f64
     }
 
@@ -216,15 +192,9 @@ mod tests {
     #[test]
     fn checks_know_their_side() {
         let json = Check::new("x", 29.0, Bound::AtMost(28.0)).goal(24.0).json();
-        assert_eq!(
-            (&json["kept"], &json["goal_reached"]),
-            (&Value::Bool(false), &Value::Bool(false))
-        );
+        assert_eq!((&json["kept"], &json["goal_reached"]), (&Value::Bool(false), &Value::Bool(false)));
         let json = Check::new("x", 0.9, Bound::AtLeast(0.85)).goal(0.9).json();
-        assert_eq!(
-            (&json["kept"], &json["goal_reached"]),
-            (&Value::Bool(true), &Value::Bool(true))
-        );
+        assert_eq!((&json["kept"], &json["goal_reached"]), (&Value::Bool(true), &Value::Bool(true)));
         assert_eq!(Check::new("x", 1.0, Bound::None).json()["kept"], Value::Bool(true));
     }
 }

@@ -77,11 +77,7 @@ pub(crate) fn table(rows: &[Value]) -> String {
     for row in rows {
         let mut about_case = case_cells(row);
         for (i, check) in checks(row).iter().enumerate() {
-            let name = if i == 0 {
-                row["case"].as_str().unwrap_or_default()
-            } else {
-                ""
-            };
+            let name = if i == 0 { row["case"].as_str().unwrap_or_default() } else { "" };
             let mut line = vec![name.to_string()];
             line.extend(check_cells(check));
             line.append(&mut about_case);
@@ -98,21 +94,13 @@ fn checks(row: &Value) -> &[Value] {
 
 fn check_cells(check: &Value) -> Vec<String> {
     let side = check["side"].as_str().unwrap_or_default();
-    let bound = |key: &str| {
-        check[key]
-            .as_f64()
-            .map_or(String::new(), |bound| format!("{side} {}", figure(bound)))
-    };
+    let bound = |key: &str| check[key].as_f64().map_or(String::new(), |bound| format!("{side} {}", figure(bound)));
     let answer = |key: &str, no: &str| match check[key].as_bool() {
         Some(true) => "yes".to_string(),
         Some(false) => no.to_string(),
         None => String::new(),
     };
-    let kept = if check["limit"].is_null() {
-        String::new()
-    } else {
-        answer("kept", "NO")
-    };
+    let kept = if check["limit"].is_null() { String::new() } else { answer("kept", "NO") };
     vec![
         check["what"].as_str().unwrap_or_default().to_string(),
         check["value"].as_f64().map_or(String::new(), figure),
@@ -171,10 +159,7 @@ mod tests {
     fn the_table_says_what_was_not_kept() {
         let text = table(&[row("a", 20.0), row("b", 29.04)]);
         let lines: Vec<&str> = text.lines().collect();
-        assert!(
-            lines[1].starts_with("a     overhead") && lines[1].contains("yes"),
-            "{text}"
-        );
+        assert!(lines[1].starts_with("a     overhead") && lines[1].contains("yes"), "{text}");
         assert!(lines[2].contains("29.0") && lines[2].contains("NO"), "{text}");
     }
 }

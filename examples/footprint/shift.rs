@@ -48,12 +48,7 @@ impl Phase {
         let value_size = SIZES[number];
         let objects = FOOTPRINTS * limit / (KEY_BYTES + value_size) as u64;
         let rng = Rng::new(number as u64 + 10);
-        Phase {
-            zipf: Zipf::new(objects, ALPHA),
-            rng,
-            first_key: (number as u64 + 1) << 48,
-            value_size,
-        }
+        Phase { zipf: Zipf::new(objects, ALPHA), rng, first_key: (number as u64 + 1) << 48, value_size }
     }
 
     /// Gets, and sets on a miss, for as long as `more` says so.
@@ -93,19 +88,13 @@ pub(crate) fn sizes_change(scale: &Scale, limit: u64) -> Result<Measured, Failur
     for (number, &value_size) in SIZES.iter().enumerate().skip(1) {
         let fresh = measure::cache(limit)?;
         let mut requests = Phase::new(number, limit);
-        let warm_up = requests
-            .play(&fresh, &noise, |stretch| stretch.bytes_set < limit)
-            .requests;
+        let warm_up = requests.play(&fresh, &noise, |stretch| stretch.bytes_set < limit).requests;
         let window = warm_up.max(WINDOW_REQUESTS_MIN);
-        let best = requests
-            .play(&fresh, &noise, |stretch| stretch.requests < window)
-            .hit_ratio();
+        let best = requests.play(&fresh, &noise, |stretch| stretch.requests < window).hit_ratio();
 
         let mut requests = Phase::new(number, limit);
         requests.play(&cache, &noise, |stretch| stretch.requests < warm_up);
-        let shifted = requests
-            .play(&cache, &noise, |stretch| stretch.requests < window)
-            .hit_ratio();
+        let shifted = requests.play(&cache, &noise, |stretch| stretch.requests < window).hit_ratio();
         let points = (best - shifted) * 100.0;
         worst = worst.max(points);
         fresh_share = Measured::now(&fresh, limit, None).payload_share();

@@ -32,10 +32,7 @@ struct Times {
 
 impl Times {
     fn new() -> Self {
-        Times {
-            cpu: Histogram::new(),
-            wall: Histogram::new(),
-        }
+        Times { cpu: Histogram::new(), wall: Histogram::new() }
     }
 
     fn json(&self) -> Value {
@@ -61,11 +58,7 @@ pub(crate) fn grow_and_evict(scale: &Scale) -> Result<Measured, Failure> {
     let items_grown_to = cache.len();
     let evicting = timed_sets(&cache, items..items + more, |n| {
         let is_large = n.is_multiple_of(LARGE_ONE_IN);
-        let length = if is_large {
-            rng.below(LARGE_MAX as u64) as usize
-        } else {
-            SMALL_VALUE
-        };
+        let length = if is_large { rng.below(LARGE_MAX as u64) as usize } else { SMALL_VALUE };
         &noise[..length]
     })?;
     let mut whole = growing.clone();
@@ -74,16 +67,8 @@ pub(crate) fn grow_and_evict(scale: &Scale) -> Result<Measured, Failure> {
     let lock_ns = cache.stats().longest_lock_hold_ns;
     let micros = |ns: u64| ns as f64 / 1000.0;
     Ok(Measured::now(&cache, limit, Some(baseline))
-        .check(Check::new(
-            "CPU of a set: max, us",
-            micros(whole.cpu.max()),
-            Bound::AtMost(micros(CPU_MOST_NS)),
-        ))
-        .check(Check::new(
-            "wall: p99.99, us",
-            micros(whole.wall.quantile(0.9999)),
-            Bound::None,
-        ))
+        .check(Check::new("CPU of a set: max, us", micros(whole.cpu.max()), Bound::AtMost(micros(CPU_MOST_NS))))
+        .check(Check::new("wall: p99.99, us", micros(whole.wall.quantile(0.9999)), Bound::None))
         .check(Check::new("wall: max, us", micros(whole.wall.max()), Bound::None))
         .check(Check::new("longest lock hold, us", micros(lock_ns), Bound::None))
         .with("items_grown_to", items_grown_to)
@@ -102,9 +87,7 @@ fn timed_sets<'a>(
     let (mut wall, mut cpu) = (Instant::now(), thread_cpu_ns());
     for n in numbers {
         let (key, value) = (measure::key(n), value(n));
-        cache
-            .set(&key, value)
-            .map_err(|error| format!("set {n} of {} bytes failed: {error}", value.len()))?;
+        cache.set(&key, value).map_err(|error| format!("set {n} of {} bytes failed: {error}", value.len()))?;
         let (wall_now, cpu_now) = (Instant::now(), thread_cpu_ns());
         times.wall.record(wall_now.duration_since(wall).as_nanos() as u64);
         times.cpu.record(cpu_now.saturating_sub(cpu));

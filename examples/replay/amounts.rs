@@ -7,9 +7,7 @@ use crate::units;
 pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
     let bad = || format!("'{text}' is not an amount of memory; write for example 64MiB, 1.5GiB or 1000000");
     let text = text.trim();
-    let digits = text
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(text.len());
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let factor: u64 = match unit.trim().to_ascii_lowercase().as_str() {
         "" | "b" => 1,
@@ -38,11 +36,7 @@ pub(crate) fn parse_share(text: &str) -> Result<f64, String> {
         Some(percent) => percent.trim().parse::<f64>().map_err(|_| bad())? / 100.0,
         None => text.parse::<f64>().map_err(|_| bad())?,
     };
-    if share > 0.0 && share <= 100.0 {
-        Ok(share)
-    } else {
-        Err(bad())
-    }
+    if share > 0.0 && share <= 100.0 { Ok(share) } else { Err(bad()) }
 }
 
 /// A difference in bytes, with its sign and a unit.
@@ -67,36 +61,17 @@ mod tests {
 
     #[test]
     fn amounts_are_read() {
-        for (text, expected) in [
-            ("64MiB", 64 << 20),
-            ("1.5g", 3 << 29),
-            ("1000", 1000),
-            ("2 kb", 2000),
-            ("1K", 1024),
-            ("7B", 7),
-        ] {
+        for (text, expected) in
+            [("64MiB", 64 << 20), ("1.5g", 3 << 29), ("1000", 1000), ("2 kb", 2000), ("1K", 1024), ("7B", 7)]
+        {
             assert_eq!(parse_bytes(text), Ok(expected), "{text}");
         }
-        for text in [
-            "",
-            "MiB",
-            "1.2.3M",
-            "-5M",
-            "0",
-            "5 parsecs",
-            "99999999T",
-            "nan",
-            "\u{e9}",
-        ] {
+        for text in ["", "MiB", "1.2.3M", "-5M", "0", "5 parsecs", "99999999T", "nan", "\u{e9}"] {
             assert!(parse_bytes(text).is_err(), "{text}");
         }
         assert_eq!(parse_share("10%"), Ok(0.1));
         assert_eq!(parse_share("0.5"), Ok(0.5));
-        assert!(
-            ["", "%", "0", "-1%", "nan", "inf", "1e9"]
-                .iter()
-                .all(|text| parse_share(text).is_err())
-        );
+        assert!(["", "%", "0", "-1%", "nan", "inf", "1e9"].iter().all(|text| parse_share(text).is_err()));
     }
 
     #[test]

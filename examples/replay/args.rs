@@ -141,9 +141,7 @@ impl Given {
     fn option(&mut self, name: &str, parser: &mut lexopt::Parser) -> Result<(), String> {
         let mut value = || -> Result<String, String> {
             let value = parser.value().map_err(|error| error.to_string())?;
-            value
-                .into_string()
-                .map_err(|_| format!("the value of --{name} is not UTF-8"))
+            value.into_string().map_err(|_| format!("the value of --{name} is not UTF-8"))
         };
         match name {
             "max-memory" => self.bytes = Some(list(&value()?, amounts::parse_bytes)?),
@@ -187,11 +185,7 @@ impl Given {
         if mode != Mode::Engine && (self.threads.is_some() || self.shards.is_some()) {
             return Err("--threads and --shards have no meaning with --unit-size or --traced-size".to_string());
         }
-        let sources = if builtin {
-            vec![Source::Builtin]
-        } else {
-            self.traces.into_iter().map(Source::File).collect()
-        };
+        let sources = if builtin { vec![Source::Builtin] } else { self.traces.into_iter().map(Source::File).collect() };
         Ok(Args {
             sources,
             format: self.format,
@@ -218,9 +212,7 @@ fn number(name: &str, text: &str, least: u64, most: u64) -> Result<u64, String> 
     match text.parse() {
         Ok(n) if (least..=most).contains(&n) => Ok(n),
         _ if most == u64::MAX => Err(format!("--{name} must be a whole number from {least} on, not '{text}'")),
-        _ => Err(format!(
-            "--{name} must be a whole number from {least} to {most}, not '{text}'"
-        )),
+        _ => Err(format!("--{name} must be a whole number from {least} to {most}, not '{text}'")),
     }
 }
 
@@ -260,10 +252,7 @@ mod tests {
     #[test]
     fn defaults_follow_what_is_played() {
         let args = parsed("").unwrap();
-        assert_eq!(
-            (args.capacity, args.requests),
-            (Capacity::Bytes(vec![64 << 20]), Some(5_000_000))
-        );
+        assert_eq!((args.capacity, args.requests), (Capacity::Bytes(vec![64 << 20]), Some(5_000_000)));
         let args = parsed("a.csv b.csv --policy default,s3-fifo").unwrap();
         assert_eq!((args.capacity, args.requests), (Capacity::Shares(vec![0.1]), None));
         assert_eq!((args.sources.len(), args.policies.len()), (2, 2));

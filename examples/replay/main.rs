@@ -86,13 +86,7 @@ fn run(args: &Args) -> Result<(), Failure> {
                 continue;
             }
             for &policy in &args.policies {
-                let outcome = play(&Job {
-                    args,
-                    source,
-                    policy,
-                    capacity,
-                    share,
-                })?;
+                let outcome = play(&Job { args, source, policy, capacity, share })?;
                 if args.json {
                     println!("{}", outcome.json());
                 }
@@ -134,14 +128,7 @@ fn unplottable(args: &Args, source: &Source, capacity: u64) -> Option<Failure> {
         return None;
     }
     let &policy = args.policies.first()?;
-    player::build(&Job {
-        args,
-        source,
-        policy,
-        capacity,
-        share: None,
-    })
-    .err()
+    player::build(&Job { args, source, policy, capacity, share: None }).err()
 }
 
 fn play(job: &Job<'_>) -> Result<Outcome, Failure> {
@@ -163,11 +150,7 @@ fn permille(fraction: f64) -> u64 {
 }
 
 fn progress_bar(args: &Args, source: &Source, what: &str) -> ProgressBar {
-    let target = if args.json {
-        ProgressDrawTarget::hidden()
-    } else {
-        ProgressDrawTarget::stderr()
-    };
+    let target = if args.json { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
     let bar = ProgressBar::with_draw_target(Some(1000), target);
     if let Ok(style) = ProgressStyle::with_template("{prefix} {bar:40} {percent:>3}% {elapsed} {msg}") {
         bar.set_style(style);

@@ -47,16 +47,7 @@ pub(crate) struct Tally {
 impl Tally {
     pub(crate) fn new() -> Self {
         let latency = Histogram::new();
-        Tally {
-            requests: 0,
-            gets: 0,
-            hits: 0,
-            get_bytes: 0,
-            hit_bytes: 0,
-            operations: 0,
-            refused: 0,
-            latency,
-        }
+        Tally { requests: 0, gets: 0, hits: 0, get_bytes: 0, hit_bytes: 0, operations: 0, refused: 0, latency }
     }
 
     pub(crate) fn count_get(&mut self, bytes: u64, hit: bool) {
@@ -102,11 +93,7 @@ struct Lane {
 /// Builds the cache that a job asks for.
 pub(crate) fn build(job: &Job<'_>) -> Result<(Cache, ManualClock), Failure> {
     let clock = ManualClock::new(START_MS);
-    let maintenance = if job.args.threads == 1 {
-        Maintenance::Manual
-    } else {
-        Maintenance::Thread
-    };
+    let maintenance = if job.args.threads == 1 { Maintenance::Manual } else { Maintenance::Thread };
     let mut builder = Cache::builder()
         .max_memory(job.capacity)
         .policy(job.policy)
@@ -143,9 +130,7 @@ pub(crate) fn play(job: &Job<'_>, progress: impl Fn(f64, f64)) -> Result<Outcome
         let start = Instant::now();
         play_batch(&cache, &mut lanes, &values);
         elapsed += start.elapsed();
-        let (hits, gets) = lanes
-            .iter()
-            .fold((0, 0), |(h, g), lane| (h + lane.tally.hits, g + lane.tally.gets));
+        let (hits, gets) = lanes.iter().fold((0, 0), |(h, g), lane| (h + lane.tally.hits, g + lane.tally.gets));
         progress(stream.fraction(), hits as f64 / gets.max(1) as f64);
         stream.fill(&mut batch)?;
         grow_values(&mut values, &batch, job);
@@ -154,20 +139,14 @@ pub(crate) fn play(job: &Job<'_>, progress: impl Fn(f64, f64)) -> Result<Outcome
     let resident_after = process::memory_bytes("VmRSS");
     let mut tally = Tally::new();
     lanes.iter().for_each(|lane| tally.merge(&lane.tally));
-    let rss_growth = resident_before
-        .zip(resident_after)
-        .map(|(before, after)| after as i64 - before as i64);
+    let rss_growth = resident_before.zip(resident_after).map(|(before, after)| after as i64 - before as i64);
     Ok(Outcome::of_cache(job, &cache, &tally, elapsed, rss_growth))
 }
 
 /// Makes the noise that values are cut from as long as the longest value of a batch; doubles, so seldom after the
 /// first.
 fn grow_values(values: &mut Vec<u8>, batch: &[Request], job: &Job<'_>) {
-    let longest = batch
-        .iter()
-        .map(|r| source::stored_lengths(r, job.args.value_size).1)
-        .max()
-        .unwrap_or(0);
+    let longest = batch.iter().map(|r| source::stored_lengths(r, job.args.value_size).1).max().unwrap_or(0);
     if longest > values.len() {
         values.resize(longest.next_power_of_two(), 0);
         Rng::new(job.args.seed).fill(values);
@@ -251,9 +230,7 @@ impl Lane {
         self.tally.operations += 1;
         let refused = match request.op {
             Op::Get => {
-                let hit = cache
-                    .read(key, |bytes| bytes.first().map(|&byte| black_box(byte)))
-                    .is_some();
+                let hit = cache.read(key, |bytes| bytes.first().map(|&byte| black_box(byte))).is_some();
                 self.tally.count_get((key_length + value_length) as u64, hit);
                 self.tally.operations += u64::from(!hit);
                 !hit && !store(cache, key, value, request.ttl_s)

@@ -60,13 +60,10 @@ fn chart(area: &Area<'_>, trace: &str, outcomes: &[&Outcome]) -> Result<(), Box<
         Some(share) if by_share => share * 100.0,
         _ => outcome.capacity as f64 / f64::from(1 << 20),
     };
-    let (low, high) = outcomes.iter().fold((f64::INFINITY, 0.0f64), |(low, high), outcome| {
-        (low.min(x_of(outcome)), high.max(x_of(outcome)))
-    });
-    let top = outcomes
+    let (low, high) = outcomes
         .iter()
-        .map(|outcome| outcome.hit_ratio() * 100.0)
-        .fold(0.0, f64::max);
+        .fold((f64::INFINITY, 0.0f64), |(low, high), outcome| (low.min(x_of(outcome)), high.max(x_of(outcome))));
+    let top = outcomes.iter().map(|outcome| outcome.hit_ratio() * 100.0).fold(0.0, f64::max);
     let top = ((top / 10.0).floor() + 1.0) * 10.0;
 
     let mut chart = ChartBuilder::on(area)
@@ -77,11 +74,7 @@ fn chart(area: &Area<'_>, trace: &str, outcomes: &[&Outcome]) -> Result<(), Box<
         .build_cartesian_2d((low * 0.8..high * 1.25).log_scale(), 0.0..top.min(100.0))?;
     chart
         .configure_mesh()
-        .x_desc(if by_share {
-            "cache size, % of the footprint"
-        } else {
-            "cache size, MiB"
-        })
+        .x_desc(if by_share { "cache size, % of the footprint" } else { "cache size, MiB" })
         .y_desc("hit ratio, %")
         .x_label_formatter(&|x| format!("{}", (x * 1e6).round() / 1e6))
         .y_label_formatter(&|y| format!("{y:.0}"))
@@ -91,9 +84,8 @@ fn chart(area: &Area<'_>, trace: &str, outcomes: &[&Outcome]) -> Result<(), Box<
     let policies = unique(outcomes.iter().map(|outcome| outcome.policy.as_str()));
     for (policy, colour) in policies.into_iter().zip(COLOURS.iter().cycle().copied()) {
         let of_policy = outcomes.iter().filter(|outcome| outcome.policy == policy);
-        let mut points: Vec<(f64, f64)> = of_policy
-            .map(|outcome| (x_of(outcome), outcome.hit_ratio() * 100.0))
-            .collect();
+        let mut points: Vec<(f64, f64)> =
+            of_policy.map(|outcome| (x_of(outcome), outcome.hit_ratio() * 100.0)).collect();
         points.sort_by(|a, b| a.0.total_cmp(&b.0));
         chart
             .draw_series(LineSeries::new(points, colour.stroke_width(2)).point_size(3))?

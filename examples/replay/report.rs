@@ -12,13 +12,7 @@ use crate::player::Tally;
 use crate::{Job, amounts, table, units};
 
 /// Percentiles shown, with their names.
-const PERCENTILES: [(&str, f64); 5] = [
-    ("p50", 0.5),
-    ("p90", 0.9),
-    ("p99", 0.99),
-    ("p99.9", 0.999),
-    ("p99.99", 0.9999),
-];
+const PERCENTILES: [(&str, f64); 5] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("p99.99", 0.9999)];
 
 /// The figures of one run. What a simulated policy has not - memory, latencies - is `None`.
 #[derive(Debug)]
@@ -176,28 +170,16 @@ impl Outcome {
             ("refused", units::count(self.tally.refused)),
             ("items", units::count(self.items)),
             ("payload", amount(self.payload_bytes)),
-            (
-                "overhead",
-                or_dash(self.overhead_per_item().map(|bytes| format!("{bytes:.1} B/item"))),
-            ),
+            ("overhead", or_dash(self.overhead_per_item().map(|bytes| format!("{bytes:.1} B/item")))),
             ("used", or_dash(self.memory_used.map(units::bytes))),
-            (
-                "of limit",
-                or_dash(self.memory_used.map(|used| percent(used, self.capacity))),
-            ),
+            ("of limit", or_dash(self.memory_used.map(|used| percent(used, self.capacity)))),
             ("RSS growth", or_dash(self.rss_growth.map(amounts::signed_bytes))),
             ("ops/s", units::count(self.ops_per_second() as u64)),
         ];
         for (name, quantile) in PERCENTILES {
-            fields.push((
-                name,
-                or_dash(self.latency().map(|latency| amounts::nanos(latency.quantile(quantile)))),
-            ));
+            fields.push((name, or_dash(self.latency().map(|latency| amounts::nanos(latency.quantile(quantile))))));
         }
-        fields.push((
-            "max",
-            or_dash(self.latency().map(|latency| amounts::nanos(latency.max()))),
-        ));
+        fields.push(("max", or_dash(self.latency().map(|latency| amounts::nanos(latency.max())))));
         fields
     }
 }
@@ -212,18 +194,12 @@ pub(crate) fn table(outcomes: &[Outcome]) -> String {
     match fields.as_slice() {
         [] => String::new(),
         [single] => {
-            let rows: Vec<_> = single
-                .iter()
-                .map(|(name, value)| vec![name.to_string(), value.clone()])
-                .collect();
+            let rows: Vec<_> = single.iter().map(|(name, value)| vec![name.to_string(), value.clone()]).collect();
             table::render(&["", ""], 1, &rows).trim_start().to_string()
         }
         [first, ..] => {
             let header: Vec<&str> = first.iter().map(|(name, _)| *name).collect();
-            let rows: Vec<_> = fields
-                .iter()
-                .map(|row| row.iter().map(|(_, value)| value.clone()).collect())
-                .collect();
+            let rows: Vec<_> = fields.iter().map(|row| row.iter().map(|(_, value)| value.clone()).collect()).collect();
             table::render(&header, 2, &rows)
         }
     }

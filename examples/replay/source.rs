@@ -49,10 +49,7 @@ impl Source {
                 let file = File::open(path).map_err(|error| format!("cannot open {}: {error}", path.display()))?;
                 let total = file.metadata().map_err(|error| told(&error))?.len();
                 let read = Arc::new(AtomicU64::new(0));
-                let counted = Counted {
-                    inner: file,
-                    read: Arc::clone(&read),
-                };
+                let counted = Counted { inner: file, read: Arc::clone(&read) };
                 let reader =
                     Reader::new(counted, args.format, &path.to_string_lossy()).map_err(|error| told(&error))?;
                 (Box::new(reader), Some((read, total)))
@@ -62,13 +59,7 @@ impl Source {
             Source::Builtin => self.name(),
             Source::File(path) => path.display().to_string(),
         };
-        Ok(Stream {
-            requests,
-            place,
-            bytes,
-            given: 0,
-            left,
-        })
+        Ok(Stream { requests, place, bytes, given: 0, left })
     }
 }
 
@@ -99,9 +90,10 @@ impl Stream {
     /// How much of the source has been given out, 0 to 1.
     pub(crate) fn fraction(&self) -> f64 {
         let of_requests = self.given as f64 / self.given.saturating_add(self.left).max(1) as f64;
-        let of_bytes = self.bytes.as_ref().map_or(0.0, |(read, total)| {
-            read.load(Ordering::Relaxed) as f64 / (*total).max(1) as f64
-        });
+        let of_bytes = self
+            .bytes
+            .as_ref()
+            .map_or(0.0, |(read, total)| read.load(Ordering::Relaxed) as f64 / (*total).max(1) as f64);
         of_requests.max(of_bytes)
     }
 }
@@ -124,11 +116,7 @@ impl<R: Read> Read for Counted<R> {
 #[inline]
 pub(crate) fn stored_lengths(request: &Request, value_size: u32) -> (usize, usize) {
     let key = KEY_NUMBER_BYTES.max(u32::from(request.key_size));
-    let value = if request.size <= 1 {
-        value_size
-    } else {
-        request.size.saturating_sub(key)
-    };
+    let value = if request.size <= 1 { value_size } else { request.size.saturating_sub(key) };
     (key as usize, value as usize)
 }
 
@@ -160,14 +148,10 @@ impl Footprint {
             }
             progress(stream.fraction());
         }
-        let (traced_bytes, stored_bytes) = objects.values().fold((0, 0), |(traced, stored), object| {
-            (traced + u64::from(object.0), stored + u64::from(object.1))
-        });
-        Ok(Footprint {
-            objects: objects.len() as u64,
-            traced_bytes,
-            stored_bytes,
-        })
+        let (traced_bytes, stored_bytes) = objects
+            .values()
+            .fold((0, 0), |(traced, stored), object| (traced + u64::from(object.0), stored + u64::from(object.1)));
+        Ok(Footprint { objects: objects.len() as u64, traced_bytes, stored_bytes })
     }
 }
 
@@ -184,14 +168,7 @@ mod tests {
 
     #[test]
     fn objects_are_stored_with_the_traced_size() {
-        let sized = |size, key_size| Request {
-            time_ms: 0,
-            key: 1,
-            size,
-            ttl_s: 0,
-            key_size,
-            op: Op::Get,
-        };
+        let sized = |size, key_size| Request { time_ms: 0, key: 1, size, ttl_s: 0, key_size, op: Op::Get };
         assert_eq!(stored_lengths(&sized(300, 0), 100), (8, 292));
         assert_eq!(stored_lengths(&sized(300, 40), 100), (40, 260));
         assert_eq!(stored_lengths(&sized(30, 40), 100), (40, 0));

@@ -20,11 +20,7 @@ pub(crate) struct Histogram {
 
 impl Histogram {
     pub(crate) fn new() -> Self {
-        Histogram {
-            bins: vec![0; BINS].into_boxed_slice(),
-            count: 0,
-            max: 0,
-        }
+        Histogram { bins: vec![0; BINS].into_boxed_slice(), count: 0, max: 0 }
     }
 
     #[inline]
@@ -97,10 +93,7 @@ mod tests {
             assert!(index >= last && index < BINS);
             last = index;
             let upper = upper_end(index);
-            assert!(
-                upper >= value && (upper - value) as f64 <= value as f64 / 63.0,
-                "{value} {upper}"
-            );
+            assert!(upper >= value && (upper - value) as f64 <= value as f64 / 63.0, "{value} {upper}");
         }
         assert!(bin(u64::MAX) < BINS);
         assert_eq!(upper_end(bin(u64::MAX)), u64::MAX);

@@ -13,11 +13,7 @@ pub(crate) fn render(header: &[&str], left: usize, rows: &[Vec<String>]) -> Stri
         let mut text = String::new();
         for (i, (cell, &width)) in cells.zip(&widths).enumerate() {
             let gap = if i == 0 { "" } else { "  " };
-            let padded = if i < left {
-                format!("{gap}{cell:<width$}")
-            } else {
-                format!("{gap}{cell:>width$}")
-            };
+            let padded = if i < left { format!("{gap}{cell:<width$}") } else { format!("{gap}{cell:>width$}") };
             text.push_str(&padded);
         }
         out.push_str(text.trim_end());
@@ -36,10 +32,7 @@ mod tests {
 
     #[test]
     fn columns_line_up() {
-        let rows = vec![
-            vec!["a".to_string(), "10".to_string()],
-            vec!["longer".to_string(), "7".to_string()],
-        ];
+        let rows = vec![vec!["a".to_string(), "10".to_string()], vec!["longer".to_string(), "7".to_string()]];
         assert_eq!(render(&["name", "n"], 1, &rows), "name     n\na       10\nlonger   7\n");
     }
 }

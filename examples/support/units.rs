@@ -8,11 +8,7 @@ pub(crate) fn bytes(amount: u64) -> String {
         value /= 1024.0;
         unit += 1;
     }
-    if unit == 0 {
-        format!("{amount} B")
-    } else {
-        format!("{value:.1} {}", units[unit])
-    }
+    if unit == 0 { format!("{amount} B") } else { format!("{value:.1} {}", units[unit]) }
 }
 
 /// A whole number in groups of three: `1,234,567`.
@@ -34,13 +30,7 @@ mod tests {
 
     #[test]
     fn amounts_are_written() {
-        assert_eq!(
-            [count(0), count(999), count(1000), count(1_234_567)],
-            ["0", "999", "1,000", "1,234,567"]
-        );
-        assert_eq!(
-            [bytes(999), bytes(1024), bytes(30 << 20)],
-            ["999 B", "1.0 KiB", "30.0 MiB"]
-        );
+        assert_eq!([count(0), count(999), count(1000), count(1_234_567)], ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!([bytes(999), bytes(1024), bytes(30 << 20)], ["999 B", "1.0 KiB", "30.0 MiB"]);
     }
 }

@@ -38,14 +38,8 @@ const DAY_MS: f64 = 86_400_000.0;
 const MINUTE: u32 = 60;
 const HOUR: u32 = 3_600;
 /// Lifetimes in seconds (0: for ever) and the share of keys up to and including each.
-const TTL_CLASSES: [(f64, u32); 6] = [
-    (0.10, 5 * MINUTE),
-    (0.30, HOUR),
-    (0.45, 12 * HOUR),
-    (0.65, 24 * HOUR),
-    (0.75, 7 * 24 * HOUR),
-    (1.0, 0),
-];
+const TTL_CLASSES: [(f64, u32); 6] =
+    [(0.10, 5 * MINUTE), (0.30, HOUR), (0.45, 12 * HOUR), (0.65, 24 * HOUR), (0.75, 7 * 24 * HOUR), (1.0, 0)];
 
 const VALUE_MAX: f64 = 65_536.0;
 /// Share of keys whose values come from the heavy tail.
@@ -67,15 +61,7 @@ pub(crate) struct Workload {
 impl Workload {
     pub(crate) fn new(seed: u64) -> Self {
         let zipf = Zipf::new(RANKS, ALPHA);
-        Workload {
-            rng: Rng::new(seed),
-            zipf,
-            salt: mix(!seed),
-            requests: 0,
-            time_ms: 0.0,
-            scan_key: 0,
-            scan_left: 0,
-        }
+        Workload { rng: Rng::new(seed), zipf, salt: mix(!seed), requests: 0, time_ms: 0.0, scan_key: 0, scan_left: 0 }
     }
 
     fn advance_time(&mut self) {
@@ -131,14 +117,7 @@ impl Iterator for Workload {
         };
         let key_size = key_size(key);
         let size = u32::from(key_size) + value_size(key);
-        Some(Request {
-            time_ms: self.time_ms as u64,
-            key,
-            size,
-            ttl_s: ttl_s(key),
-            key_size,
-            op,
-        })
+        Some(Request { time_ms: self.time_ms as u64, key, size, ttl_s: ttl_s(key), key_size, op })
     }
 }
 
@@ -154,11 +133,7 @@ fn key_size(key: u64) -> u16 {
 }
 
 fn value_size(key: u64) -> u32 {
-    let (scale, shape) = if trait_of(key, 2) < LARGE_SHARE {
-        (2_000.0, 0.7)
-    } else {
-        (214.476, 0.348_238)
-    };
+    let (scale, shape) = if trait_of(key, 2) < LARGE_SHARE { (2_000.0, 0.7) } else { (214.476, 0.348_238) };
     let u = 1.0 - trait_of(key, 3);
     let value: f64 = 40.0 + scale / shape * (u.powf(-shape) - 1.0);
     value.min(VALUE_MAX) as u32
@@ -166,10 +141,7 @@ fn value_size(key: u64) -> u32 {
 
 fn ttl_s(key: u64) -> u32 {
     let u = trait_of(key, 4);
-    TTL_CLASSES
-        .iter()
-        .find(|(up_to, _)| u < *up_to)
-        .map_or(0, |&(_, ttl_s)| ttl_s)
+    TTL_CLASSES.iter().find(|(up_to, _)| u < *up_to).map_or(0, |&(_, ttl_s)| ttl_s)
 }
 
 #[cfg(test)]
@@ -183,11 +155,7 @@ mod tests {
     fn a_seed_gives_the_same_requests_and_another_others() {
         let first: Vec<Request> = Workload::new(1).take(N).collect();
         assert!(Workload::new(1).take(N).eq(first.iter().copied()));
-        let same = Workload::new(2)
-            .take(N)
-            .zip(&first)
-            .filter(|(a, b)| a.key == b.key)
-            .count();
+        let same = Workload::new(2).take(N).zip(&first).filter(|(a, b)| a.key == b.key).count();
         assert!(same < 100, "{same}");
     }
 
@@ -215,11 +183,7 @@ mod tests {
         let value = |r: &Request| r.size - u32::from(r.key_size);
         assert!(share(&|r| (50..=500).contains(&value(r))) > 0.65);
         assert!(share(&|r| value(r) > 4_000) > 0.001);
-        assert!(
-            requests
-                .iter()
-                .all(|r| value(r) >= 40 && value(r) <= 65_536 && (16..=100).contains(&r.key_size))
-        );
+        assert!(requests.iter().all(|r| value(r) >= 40 && value(r) <= 65_536 && (16..=100).contains(&r.key_size)));
         assert!((0.15..0.35).contains(&share(&|r| r.ttl_s == 0)));
         assert!(requests.is_sorted_by_key(|r| r.time_ms));
     }
@@ -237,9 +201,7 @@ mod tests {
         assert!((0.005..0.08).contains(&share), "{share}");
         let most_popular = |from: &Workload| {
             let mut seen: HashMap<u64, u32> = HashMap::new();
-            from.clone()
-                .take(50_000)
-                .for_each(|r| *seen.entry(r.key).or_default() += 1);
+            from.clone().take(50_000).for_each(|r| *seen.entry(r.key).or_default() += 1);
             let mut keys: Vec<_> = seen.into_iter().map(|(key, n)| (n, key)).collect();
             keys.sort_unstable();
             keys.iter().rev().take(100).map(|&(_, key)| key).collect::<Vec<_>>()

@@ -23,13 +23,7 @@ impl Zipf {
     /// `n` is taken as at least 1, `alpha` as at least 0.01 (nearly uniform).
     pub(crate) fn new(n: u64, alpha: f64) -> Self {
         let (n, alpha) = (n.max(1) as f64, alpha.max(0.01));
-        let mut zipf = Zipf {
-            n,
-            alpha,
-            low: 0.0,
-            high: 0.0,
-            squeeze: 0.0,
-        };
+        let mut zipf = Zipf { n, alpha, low: 0.0, high: 0.0, squeeze: 0.0 };
         zipf.low = zipf.integral(1.5) - 1.0;
         zipf.high = zipf.integral(n + 0.5);
         zipf.squeeze = 2.0 - zipf.inverse(zipf.integral(2.5) - zipf.weight(2.0));
@@ -55,20 +49,12 @@ impl Zipf {
 
     fn integral(&self, x: f64) -> f64 {
         let exponent = 1.0 - self.alpha;
-        if exponent.abs() < 1e-9 {
-            x.ln()
-        } else {
-            (x.powf(exponent) - 1.0) / exponent
-        }
+        if exponent.abs() < 1e-9 { x.ln() } else { (x.powf(exponent) - 1.0) / exponent }
     }
 
     fn inverse(&self, area: f64) -> f64 {
         let exponent = 1.0 - self.alpha;
-        if exponent.abs() < 1e-9 {
-            area.exp()
-        } else {
-            (1.0 + area * exponent).max(0.0).powf(1.0 / exponent)
-        }
+        if exponent.abs() < 1e-9 { area.exp() } else { (1.0 + area * exponent).max(0.0).powf(1.0 / exponent) }
     }
 }
 
@@ -89,11 +75,7 @@ mod tests {
             for k in [1usize, 2, 3, 10, 30] {
                 let expected = f64::from(draws) * (k as f64).powf(-alpha) / total;
                 let tolerance = 5.0 * expected.sqrt();
-                assert!(
-                    (seen[k] - expected).abs() < tolerance,
-                    "alpha {alpha} rank {k}: {} for {expected}",
-                    seen[k]
-                );
+                assert!((seen[k] - expected).abs() < tolerance, "alpha {alpha} rank {k}: {} for {expected}", seen[k]);
             }
             assert_eq!(seen[0], 0.0);
         }

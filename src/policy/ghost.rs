@@ -85,12 +85,7 @@ impl Table {
         let buckets = (entries as usize).div_ceil(ENTRIES).max(1);
         let lanes = vec![0u16; (buckets + 1) * LANES];
         let start = lanes.as_ptr().align_offset(64).min(LANES);
-        Table {
-            lanes,
-            start,
-            buckets,
-            unit: (budget / UNITS).max(1),
-        }
+        Table { lanes, start, buckets, unit: (budget / UNITS).max(1) }
     }
 
     fn bucket(&mut self, bucket: usize) -> &mut [u16] {
@@ -102,11 +97,7 @@ impl Table {
 fn read(bucket: &[u16], i: usize) -> Option<Entry> {
     let byte = bucket[ENTRIES + i / 2] >> (8 * (i & 1)) & 0xff;
     let uses = usize::from(bucket[i] >> 13 | (byte & 1) << 3);
-    (uses > 0).then(|| Entry {
-        region: usize::from(byte >> 1 & 1),
-        uses,
-        stamp: u64::from(byte >> 2),
-    })
+    (uses > 0).then(|| Entry { region: usize::from(byte >> 1 & 1), uses, stamp: u64::from(byte >> 2) })
 }
 
 fn write(bucket: &mut [u16], i: usize, fingerprint: u16, entry: Entry) {
@@ -118,24 +109,12 @@ fn write(bucket: &mut [u16], i: usize, fingerprint: u16, entry: Entry) {
 }
 
 fn clear(bucket: &mut [u16], i: usize) {
-    write(
-        bucket,
-        i,
-        0,
-        Entry {
-            region: 0,
-            uses: 0,
-            stamp: 0,
-        },
-    );
+    write(bucket, i, 0, Entry { region: 0, uses: 0, stamp: 0 });
 }
 
 /// What is left of an entry's time in units, below zero when it is over.
 fn time_left(clock: &[u64; 2], tail: &[u64; 2], unit: u64, entry: Entry) -> i64 {
-    let (now, window) = (
-        clock[entry.region] / unit,
-        (clock[entry.region] - tail[entry.region]) / unit,
-    );
+    let (now, window) = (clock[entry.region] / unit, (clock[entry.region] - tail[entry.region]) / unit);
     let age = now.wrapping_sub(entry.stamp) & STAMP;
     window as i64 - age as i64
 }
@@ -195,15 +174,8 @@ impl Ghost {
         self.clock[region] += size;
         self.forget();
         let unit = self.table.unit;
-        let uses = USES
-            .iter()
-            .rposition(|&level| u32::from(level) <= uses.max(1))
-            .unwrap_or(1);
-        let entry = Entry {
-            region,
-            uses,
-            stamp: (self.clock[region] / unit) & STAMP,
-        };
+        let uses = USES.iter().rposition(|&level| u32::from(level) <= uses.max(1)).unwrap_or(1);
+        let entry = Entry { region, uses, stamp: (self.clock[region] / unit) & STAMP };
         let (bucket, fingerprint) = place(hash, self.table.buckets);
         let (clock, tail) = (self.clock, self.tail);
         let bucket = self.table.bucket(bucket);
@@ -216,11 +188,7 @@ impl Ghost {
         let most = self.budget.saturating_mul(buckets);
         self.debt = self.debt.saturating_add(size.saturating_mul(2 * buckets)).min(most);
         self.scrub(SCRUB_PUSH);
-        if self
-            .old
-            .as_ref()
-            .is_some_and(|old| self.clock[0] + self.clock[1] > old.until)
-        {
+        if self.old.as_ref().is_some_and(|old| self.clock[0] + self.clock[1] > old.until) {
             self.old = None;
         }
     }
@@ -267,10 +235,7 @@ impl Ghost {
         if self.old.is_none() && items > 0 && (off(items, made_items) || off(self.budget, made_budget)) {
             let table = Table::new(entries(items, self.slots_per_item), self.budget);
             let table = std::mem::replace(&mut self.table, table);
-            self.old = Some(Old {
-                table,
-                until: self.clock[0] + self.clock[1] + self.budget,
-            });
+            self.old = Some(Old { table, until: self.clock[0] + self.clock[1] + self.budget });
             self.made_for = (items, self.budget);
             (self.debt, self.cursor) = (0, 0);
         }
@@ -289,11 +254,7 @@ mod tests {
     #[test]
     fn entries_survive_packing() {
         let mut bucket = [0u16; LANES];
-        let entry = |i: usize| Entry {
-            region: i % 2,
-            uses: 1 + i % 15,
-            stamp: (i * 3) as u64 & STAMP,
-        };
+        let entry = |i: usize| Entry { region: i % 2, uses: 1 + i % 15, stamp: (i * 3) as u64 & STAMP };
         for i in 0..ENTRIES {
             write(&mut bucket, i, (i * 391) as u16 & FINGERPRINT, entry(i));
         }
@@ -310,11 +271,8 @@ mod tests {
         let mut ghost = Ghost::new(1000, 64_000, 3.0);
         let mut pushed: [Vec<(u64, u32)>; 2] = [vec![], vec![]];
         for _ in 0..20_000 {
-            let (hash, region, size) = (
-                rng.next(),
-                usize::from(rng.next().is_multiple_of(3)),
-                1 + (rng.next() % 128) as u32,
-            );
+            let (hash, region, size) =
+                (rng.next(), usize::from(rng.next().is_multiple_of(3)), 1 + (rng.next() % 128) as u32);
             ghost.push(hash, region, 5, size);
             pushed[region].push((hash, size));
         }

@@ -108,17 +108,11 @@ impl FromStr for EvictionPolicy {
 
     /// Reads a policy's name, in upper or lower case.
     fn from_str(text: &str) -> Result<Self, Error> {
-        Self::ALL
-            .into_iter()
-            .find(|policy| policy.name().eq_ignore_ascii_case(text))
-            .ok_or_else(|| {
-                let names = Self::ALL.map(Self::name).join(", ");
-                let shown: String = text.chars().take(40).collect();
-                Error::new(
-                    ErrorKind::InvalidConfig,
-                    format!("unknown eviction policy {shown:?}: expected one of {names}"),
-                )
-            })
+        Self::ALL.into_iter().find(|policy| policy.name().eq_ignore_ascii_case(text)).ok_or_else(|| {
+            let names = Self::ALL.map(Self::name).join(", ");
+            let shown: String = text.chars().take(40).collect();
+            Error::new(ErrorKind::InvalidConfig, format!("unknown eviction policy {shown:?}: expected one of {names}"))
+        })
     }
 }
 
@@ -144,9 +138,6 @@ mod tests {
             assert_eq!(policy.name().to_uppercase().parse::<EvictionPolicy>().unwrap(), policy);
             assert_eq!(policy.is_volatile(), policy.name().starts_with("volatile"));
         }
-        assert_eq!(
-            "lru".parse::<EvictionPolicy>().unwrap_err().kind(),
-            ErrorKind::InvalidConfig
-        );
+        assert_eq!("lru".parse::<EvictionPolicy>().unwrap_err().kind(), ErrorKind::InvalidConfig);
     }
 }

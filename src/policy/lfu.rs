@@ -50,8 +50,7 @@ impl<H: Copy + PartialEq> Lfu<H> {
 
     pub(crate) fn victim<S: Store<Handle = H>>(&mut self, store: &S) -> Option<Candidate<H>> {
         let clock = self.clock;
-        self.sampler
-            .least(store, self.volatile, |candidate| rank(clock, candidate.bits))
+        self.sampler.least(store, self.volatile, |candidate| rank(clock, candidate.bits))
     }
 
     pub(crate) fn insert(&mut self, shared: &Shared) -> Bits {
@@ -103,10 +102,6 @@ pub(crate) fn used(bits: Bits, clock: u32, noise: u32) -> Bits {
     let draw = mix(u64::from(bits) << 32 | u64::from(noise));
     let counted = counter < COUNTER_MAX && ((draw >> 32) * u64::from(odds)) >> 32 == 0;
     // A part of a period that is not over yet is not forgotten: the stamp moves by whole periods unless the item counted.
-    let stamp = if counted {
-        u64::from(clock)
-    } else {
-        u64::from(bits).wrapping_add(age / DECAY * DECAY) & STAMP
-    };
+    let stamp = if counted { u64::from(clock) } else { u64::from(bits).wrapping_add(age / DECAY * DECAY) & STAMP };
     pack(counter + u32::from(counted), stamp as u32)
 }

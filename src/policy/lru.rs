@@ -24,19 +24,12 @@ pub(crate) struct Lru<H> {
 
 impl<H: Copy + PartialEq> Lru<H> {
     pub(crate) fn new(volatile: bool, seed: u64) -> Self {
-        Lru {
-            sampler: Sampler::new(seed),
-            volatile,
-            clock: STAMP + 1,
-            since_tick: 0,
-            quantum: 1,
-        }
+        Lru { sampler: Sampler::new(seed), volatile, clock: STAMP + 1, since_tick: 0, quantum: 1 }
     }
 
     pub(crate) fn victim<S: Store<Handle = H>>(&mut self, store: &S) -> Option<Candidate<H>> {
         let clock = self.clock;
-        self.sampler
-            .least(store, self.volatile, |candidate| clock - age(clock, candidate.bits))
+        self.sampler.least(store, self.volatile, |candidate| clock - age(clock, candidate.bits))
     }
 
     pub(crate) fn insert(&mut self, shared: &Shared) -> Bits {

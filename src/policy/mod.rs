@@ -108,10 +108,9 @@ impl<H: Copy + PartialEq> Policy<H> {
         let state = match policy {
             EvictionPolicy::VolatileLru | EvictionPolicy::AllkeysLru => State::Lru(lru::Lru::new(volatile, seed)),
             EvictionPolicy::VolatileLfu | EvictionPolicy::AllkeysLfu => State::Lfu(lfu::Lfu::new(volatile, seed)),
-            EvictionPolicy::VolatileRandom | EvictionPolicy::AllkeysRandom => State::Random {
-                draw: sample::Draw::new(seed),
-                volatile,
-            },
+            EvictionPolicy::VolatileRandom | EvictionPolicy::AllkeysRandom => {
+                State::Random { draw: sample::Draw::new(seed), volatile }
+            }
             EvictionPolicy::VolatileTtl => State::Ttl(ttl::Ttl::new(seed)),
             EvictionPolicy::NoEviction => State::NoEviction,
             EvictionPolicy::S3Fifo => State::S3Fifo(Box::new(s3fifo::S3Fifo::new(seed))),

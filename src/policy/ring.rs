@@ -30,12 +30,7 @@ struct Block {
 
 impl Block {
     fn position(&self, i: usize) -> u64 {
-        self.base
-            + if self.offsets.is_empty() {
-                i as u64
-            } else {
-                u64::from(self.offsets[i])
-            }
+        self.base + if self.offsets.is_empty() { i as u64 } else { u64::from(self.offsets[i]) }
     }
 
     fn last_position(&self) -> u64 {
@@ -72,8 +67,7 @@ impl Block {
         self.offsets.drain(..self.head);
         self.head = 0;
         self.hashes.extend_from_slice(&next.hashes[next.head..]);
-        self.offsets
-            .extend(next.offsets[next.head..].iter().map(|offset| offset + shift));
+        self.offsets.extend(next.offsets[next.head..].iter().map(|offset| offset + shift));
     }
 
     fn memory(&self) -> u64 {
@@ -94,13 +88,7 @@ pub(crate) struct Ring {
 
 impl Ring {
     pub(crate) fn new() -> Self {
-        Ring {
-            blocks: VecDeque::new(),
-            len: 0,
-            next: 0,
-            cursor: 0,
-            heap: 0,
-        }
+        Ring { blocks: VecDeque::new(), len: 0, next: 0, cursor: 0, heap: 0 }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -116,12 +104,7 @@ impl Ring {
         let position = self.next;
         let room = |last: &Block| last.offsets.is_empty() && last.hashes.len() < BLOCK;
         if !self.blocks.back().is_some_and(room) {
-            let block = Block {
-                base: position,
-                hashes: Vec::with_capacity(BLOCK),
-                offsets: Vec::new(),
-                head: 0,
-            };
+            let block = Block { base: position, hashes: Vec::with_capacity(BLOCK), offsets: Vec::new(), head: 0 };
             self.heap += block.memory();
             self.blocks.push_back(block);
         }
@@ -192,11 +175,8 @@ impl Ring {
     pub(crate) fn check(&self) {
         assert_eq!(self.len, self.blocks.iter().map(Block::left).sum::<usize>());
         assert_eq!(self.heap, self.blocks.iter().map(Block::memory).sum::<u64>());
-        let positions: Vec<u64> = self
-            .blocks
-            .iter()
-            .flat_map(|b| (b.head..b.hashes.len()).map(|i| b.position(i)))
-            .collect();
+        let positions: Vec<u64> =
+            self.blocks.iter().flat_map(|b| (b.head..b.hashes.len()).map(|i| b.position(i))).collect();
         assert!(positions.is_sorted_by(|a, b| a < b));
         assert!(positions.last().is_none_or(|&last| last < self.next));
         assert!(self.blocks.iter().all(|block| block.left() > 0));

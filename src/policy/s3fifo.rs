@@ -42,11 +42,7 @@ struct Queue {
 
 impl Queue {
     fn new() -> Self {
-        Queue {
-            ring: Ring::new(),
-            items: 0,
-            bytes: 0,
-        }
+        Queue { ring: Ring::new(), items: 0, bytes: 0 }
     }
 
     fn enters(&mut self, size: u32) {
@@ -64,11 +60,7 @@ impl Queue {
 /// The bits after a hit.
 #[inline]
 pub(crate) fn used(bits: Bits) -> Bits {
-    if bits & USES == USES {
-        bits
-    } else {
-        bits + (1 << USES_SHIFT)
-    }
+    if bits & USES == USES { bits } else { bits + (1 << USES_SHIFT) }
 }
 
 /// Whether `bits` are those of the item that this ring entry was pushed for.
@@ -79,21 +71,11 @@ fn entry_of(queue: Bits, position: u64) -> impl Fn(Bits) -> bool {
 
 impl S3Fifo {
     pub(crate) fn new(seed: u64) -> Self {
-        S3Fifo {
-            small: Queue::new(),
-            main: Queue::new(),
-            ghost: None,
-            draw: Draw::new(seed),
-            pending: None,
-        }
+        S3Fifo { small: Queue::new(), main: Queue::new(), ghost: None, draw: Draw::new(seed), pending: None }
     }
 
     fn queue(&mut self, bits: Bits) -> &mut Queue {
-        if bits & MAIN != 0 {
-            &mut self.main
-        } else {
-            &mut self.small
-        }
+        if bits & MAIN != 0 { &mut self.main } else { &mut self.small }
     }
 
     /// Small's share of the memory.
@@ -109,11 +91,8 @@ impl S3Fifo {
         self.put_back(store);
         let capacity = store.capacity();
         if self.ghost.is_none() {
-            self.ghost = Some(Ghost::new(
-                store.items(),
-                capacity - Self::small_share(capacity).min(capacity),
-                GHOST_SLOTS,
-            ));
+            self.ghost =
+                Some(Ghost::new(store.items(), capacity - Self::small_share(capacity).min(capacity), GHOST_SLOTS));
         }
         let small_share = Self::small_share(capacity);
         if arrival.is_some_and(|newcomer| newcomer.from.is_none() && u64::from(newcomer.size) > small_share) {
@@ -121,11 +100,7 @@ impl S3Fifo {
         }
         for look in 0..LOOKS {
             let main_first = self.main.bytes > capacity.saturating_sub(small_share) || self.small.ring.len() == 0;
-            let queue = if main_first && self.main.ring.len() > 0 {
-                MAIN
-            } else {
-                0
-            };
+            let queue = if main_first && self.main.ring.len() > 0 { MAIN } else { 0 };
             let Some((hash, position)) = self.queue(queue).ring.pop() else {
                 break;
             };
@@ -159,11 +134,7 @@ impl S3Fifo {
         // A reader may count a use in between; it cannot do so for long, as the counter is full after three.
         loop {
             let from = candidate.bits;
-            let uses = if from & MAIN != 0 {
-                ((from & USES) >> USES_SHIFT).saturating_sub(1)
-            } else {
-                0
-            };
+            let uses = if from & MAIN != 0 { ((from & USES) >> USES_SHIFT).saturating_sub(1) } else { 0 };
             let to = MAIN | uses << USES_SHIFT | position as Bits & SEQUENCE;
             if store.set_bits(candidate.handle, from, to) {
                 break;
@@ -222,9 +193,7 @@ impl S3Fifo {
     pub(crate) fn maintain<S: Store>(&mut self, store: &S) {
         for (queue, id) in [(&mut self.small, 0), (&mut self.main, MAIN)] {
             if queue.ring.is_rotten(queue.items) {
-                queue
-                    .ring
-                    .scrub(|hash, position| store.find(hash, entry_of(id, position)).is_some());
+                queue.ring.scrub(|hash, position| store.find(hash, entry_of(id, position)).is_some());
             }
         }
         if let Some(ghost) = &mut self.ghost {

@@ -127,10 +127,7 @@ pub(crate) struct Pool<H> {
 
 impl<H: Copy + PartialEq> Pool<H> {
     pub(crate) fn new() -> Self {
-        Pool {
-            seen: Vec::with_capacity(POOL),
-            bar: u64::MAX,
-        }
+        Pool { seen: Vec::with_capacity(POOL), bar: u64::MAX }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -146,11 +143,7 @@ impl<H: Copy + PartialEq> Pool<H> {
         if rank >= self.bar {
             return;
         }
-        if let Some(same) = self
-            .seen
-            .iter_mut()
-            .find(|seen| seen.candidate.handle == candidate.handle)
-        {
+        if let Some(same) = self.seen.iter_mut().find(|seen| seen.candidate.handle == candidate.handle) {
             *same = Seen { candidate, rank };
         } else if self.seen.len() < POOL {
             self.seen.push(Seen { candidate, rank });
@@ -181,9 +174,7 @@ impl<H: Copy + PartialEq> Pool<H> {
             let Some(i) = (0..self.seen.len()).min_by_key(|&i| self.seen[i].rank) else {
                 break;
             };
-            let now = store
-                .get(self.seen[i].candidate.handle)
-                .and_then(|now| rank(&now).map(|rank| (now, rank)));
+            let now = store.get(self.seen[i].candidate.handle).and_then(|now| rank(&now).map(|rank| (now, rank)));
             match now {
                 None => {
                     self.seen.swap_remove(i);
@@ -204,11 +195,7 @@ impl<H: Copy + PartialEq> Pool<H> {
     pub(crate) fn check(&self) {
         assert!(self.seen.len() <= POOL);
         for (i, seen) in self.seen.iter().enumerate() {
-            assert!(
-                self.seen[..i]
-                    .iter()
-                    .all(|other| other.candidate.handle != seen.candidate.handle)
-            );
+            assert!(self.seen[..i].iter().all(|other| other.candidate.handle != seen.candidate.handle));
             assert!(self.bar == u64::MAX || seen.rank <= self.bar);
         }
     }
@@ -223,10 +210,7 @@ pub(crate) struct Sampler<H> {
 
 impl<H: Copy + PartialEq> Sampler<H> {
     pub(crate) fn new(seed: u64) -> Self {
-        Sampler {
-            draw: Draw::new(seed),
-            pool: Pool::new(),
-        }
+        Sampler { draw: Draw::new(seed), pool: Pool::new() }
     }
 
     pub(crate) fn memory(&self) -> u64 {

@@ -58,6 +58,11 @@ impl Shared {
         self.family.store(family(policy), Relaxed);
     }
 
+    /// Lets hits count for the policy from now on; [`reset`](Self::reset) with `noeviction` kept them from it.
+    pub(crate) fn start(&self, policy: EvictionPolicy) {
+        self.family.store(family(policy), Relaxed);
+    }
+
     /// An item was used. What its bits become, or `None` when they stay as they are: nothing is to be written then, which
     /// is the usual case for an item that is used often.
     #[inline]

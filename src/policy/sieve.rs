@@ -47,13 +47,7 @@ fn place(ring: usize, position: u64) -> Bits {
 
 impl Sieve {
     pub(crate) fn new(seed: u64) -> Self {
-        Sieve {
-            rings: [Ring::new(), Ring::new()],
-            ahead: 0,
-            items: 0,
-            draw: Draw::new(seed),
-            pending: None,
-        }
+        Sieve { rings: [Ring::new(), Ring::new()], ahead: 0, items: 0, draw: Draw::new(seed), pending: None }
     }
 
     pub(crate) fn victim<S: Store>(&mut self, store: &S) -> Option<Candidate<S::Handle>> {

@@ -41,10 +41,7 @@ impl Simulator {
         Simulator {
             policy: Policy::new(policy, objective, seed),
             shared: Shared::new(policy, objective),
-            items: Items {
-                capacity,
-                ..Items::default()
-            },
+            items: Items { capacity, ..Items::default() },
             evictions: 0,
             inserts: 0,
         }
@@ -153,13 +150,7 @@ impl Items {
     fn insert(&mut self, hash: u64, size: u32, bits: Bits) {
         self.births += 1;
         let place = self.order.len() as u32;
-        let entry = Entry {
-            hash,
-            birth: self.births,
-            size,
-            bits: Cell::new(bits),
-            place,
-        };
+        let entry = Entry { hash, birth: self.births, size, bits: Cell::new(bits), place };
         let slot = match self.free.pop() {
             Some(slot) => {
                 self.entries[slot as usize] = entry;
@@ -192,14 +183,7 @@ impl Items {
 
     fn candidate(&self, slot: u32) -> Candidate<Handle> {
         let entry = &self.entries[slot as usize];
-        Candidate {
-            handle: Handle {
-                slot,
-                birth: entry.birth,
-            },
-            bits: entry.bits.get(),
-            size: entry.size,
-        }
+        Candidate { handle: Handle { slot, birth: entry.birth }, bits: entry.bits.get(), size: entry.size }
     }
 }
 

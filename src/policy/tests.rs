@@ -28,23 +28,13 @@ type Place = (usize, u64);
 
 impl Shelf {
     fn new(capacity: u64, volatile: bool) -> Self {
-        Shelf {
-            capacity,
-            volatile,
-            ..Shelf::default()
-        }
+        Shelf { capacity, volatile, ..Shelf::default() }
     }
 
     fn put(&mut self, hash: u64, size: u32, bits: Bits, deadline: Option<u64>) {
         self.births += 1;
         self.used += u64::from(size);
-        let item = Item {
-            hash,
-            size,
-            bits: Cell::new(bits),
-            deadline,
-            birth: self.births,
-        };
+        let item = Item { hash, size, bits: Cell::new(bits), deadline, birth: self.births };
         match self.places.iter_mut().find(|place| place.is_none()) {
             Some(place) => *place = Some(item),
             None => self.places.push(Some(item)),
@@ -52,9 +42,7 @@ impl Shelf {
     }
 
     fn position(&self, hash: u64) -> Option<usize> {
-        self.places
-            .iter()
-            .position(|place| place.as_ref().is_some_and(|item| item.hash == hash))
+        self.places.iter().position(|place| place.as_ref().is_some_and(|item| item.hash == hash))
     }
 
     fn item(&self, hash: u64) -> Option<&Item> {
@@ -69,18 +57,11 @@ impl Shelf {
 
     fn candidate(&self, place: usize) -> Option<Candidate<Place>> {
         let item = self.places.get(place)?.as_ref()?;
-        Some(Candidate {
-            handle: (place, item.birth),
-            bits: item.bits.get(),
-            size: item.size,
-        })
+        Some(Candidate { handle: (place, item.birth), bits: item.bits.get(), size: item.size })
     }
 
     fn eligible(&self) -> impl Iterator<Item = &Item> {
-        self.places
-            .iter()
-            .flatten()
-            .filter(|item| item.deadline.is_some() || !self.volatile)
+        self.places.iter().flatten().filter(|item| item.deadline.is_some() || !self.volatile)
     }
 }
 
@@ -103,15 +84,9 @@ impl Store for Shelf {
         let buckets = self.places.len().div_ceil(5).max(1);
         let bucket = ((u128::from(r) * buckets as u128) >> 64) as usize;
         let shown = |place: &usize| {
-            self.places
-                .get(*place)
-                .and_then(Option::as_ref)
-                .is_some_and(|i| i.deadline.is_some() || !self.volatile)
+            self.places.get(*place).and_then(Option::as_ref).is_some_and(|i| i.deadline.is_some() || !self.volatile)
         };
-        (5 * bucket..5 * bucket + 5)
-            .filter(shown)
-            .filter_map(|place| self.candidate(place))
-            .for_each(each);
+        (5 * bucket..5 * bucket + 5).filter(shown).filter_map(|place| self.candidate(place)).for_each(each);
     }
 
     fn get(&self, handle: Place) -> Option<Candidate<Place>> {
@@ -119,8 +94,7 @@ impl Store for Shelf {
     }
 
     fn find(&self, hash: u64, same: impl Fn(Bits) -> bool) -> Option<Candidate<Place>> {
-        self.candidate(self.position(hash)?)
-            .filter(|candidate| same(candidate.bits))
+        self.candidate(self.position(hash)?).filter(|candidate| same(candidate.bits))
     }
 
     fn set_bits(&self, handle: Place, from: Bits, to: Bits) -> bool {
@@ -203,16 +177,9 @@ impl Rig {
     }
 
     fn evict(&mut self, victim: Candidate<Place>) -> u64 {
-        assert_eq!(
-            self.shelf.get(victim.handle).map(|now| now.size),
-            Some(victim.size),
-            "the victim is there"
-        );
+        assert_eq!(self.shelf.get(victim.handle).map(|now| now.size), Some(victim.size), "the victim is there");
         let item = self.shelf.take(victim.handle.0);
-        assert!(
-            item.deadline.is_some() || !self.shelf.volatile,
-            "the victim is eligible"
-        );
+        assert!(item.deadline.is_some() || !self.shelf.volatile, "the victim is eligible");
         self.policy.evicted(&self.shared, item.hash, item.bits.get(), item.size);
         item.hash
     }
@@ -229,12 +196,7 @@ impl Rig {
         let old = self.shelf.take(place);
         let bits = self.policy.overwritten(&self.shared, old.bits.get(), old.size, size);
         self.shelf.used += u64::from(size);
-        self.shelf.places[place] = Some(Item {
-            size,
-            bits: Cell::new(bits),
-            birth: u64::MAX - old.birth,
-            ..old
-        });
+        self.shelf.places[place] = Some(Item { size, bits: Cell::new(bits), birth: u64::MAX - old.birth, ..old });
     }
 
     fn check(&self) {
@@ -259,11 +221,7 @@ fn every_policy_survives_random_use() {
                     }
                     _ if !rig.hit(hash) => {
                         let deadline = (rng.next().is_multiple_of(3)).then_some(step);
-                        let size = if rng.next().is_multiple_of(50) {
-                            900
-                        } else {
-                            10 + (rng.next() % 80) as u32
-                        };
+                        let size = if rng.next().is_multiple_of(50) { 900 } else { 10 + (rng.next() % 80) as u32 };
                         let stored = rig.set(hash, size, deadline);
                         let refusable = policy == EvictionPolicy::NoEviction
                             || policy.is_volatile()
@@ -330,11 +288,7 @@ fn lru_evicts_the_oldest_and_outlives_its_clock() {
     }
     // A hundred items are inserted a thousand, and the oldest of them is 1000 or 1001 insertions old.
     let young = ranks.iter().skip(200).filter(|&&age| age < 500).count();
-    assert!(
-        young * 50 < ranks.len(),
-        "{young} of {} victims were young",
-        ranks.len()
-    );
+    assert!(young * 50 < ranks.len(), "{young} of {} victims were young", ranks.len());
 }
 
 #[test]
@@ -359,9 +313,7 @@ fn random_is_uniform() {
     (0..100).filter(|i| i % 10 < 4).for_each(|i| rig.remove(i));
     let mut named = [0u32; 100];
     for _ in 0..60_000 {
-        let Verdict::Evict(victim) = rig.policy.victim(&rig.shared, &rig.shelf, None) else {
-            panic!("no victim")
-        };
+        let Verdict::Evict(victim) = rig.policy.victim(&rig.shared, &rig.shelf, None) else { panic!("no victim") };
         named[rig.shelf.places[victim.handle.0].as_ref().unwrap().hash as usize] += 1;
     }
     let present: Vec<u32> = (0..100).filter(|i| i % 10 >= 4).map(|i| named[i]).collect();
@@ -378,9 +330,7 @@ fn ttl_evicts_what_expires_first() {
         if rig.shelf.used == 100 && rig.shelf.eligible().count() > 0 {
             let mut deadlines: Vec<u64> = rig.shelf.eligible().filter_map(|item| item.deadline).collect();
             deadlines.sort();
-            let Verdict::Evict(victim) = rig.policy.victim(&rig.shared, &rig.shelf, None) else {
-                panic!("no victim")
-            };
+            let Verdict::Evict(victim) = rig.policy.victim(&rig.shared, &rig.shelf, None) else { panic!("no victim") };
             let deadline = rig.shelf.deadline(victim.handle).unwrap();
             late += deadlines.iter().position(|&other| other == deadline).unwrap();
             rig.evict(victim);
@@ -406,11 +356,7 @@ fn volatile_policies_find_the_one_item_that_may_leave() {
 #[test]
 fn a_cache_of_another_policy_is_taken_over() {
     for policy in EvictionPolicy::ALL {
-        for from in [
-            EvictionPolicy::AllkeysLru,
-            EvictionPolicy::S3Fifo,
-            EvictionPolicy::Default,
-        ] {
+        for from in [EvictionPolicy::AllkeysLru, EvictionPolicy::S3Fifo, EvictionPolicy::Default] {
             let mut rig = Rig::new(from, 200, 6);
             (0..500u64).for_each(|i| drop(rig.set(mix(i), 1, Some(i))));
             rig.shelf.volatile = policy.is_volatile();
@@ -430,12 +376,7 @@ fn a_cache_of_another_policy_is_taken_over() {
 
 #[test]
 fn items_that_were_never_adopted_can_leave() {
-    for policy in [
-        EvictionPolicy::S3Fifo,
-        EvictionPolicy::Sieve,
-        EvictionPolicy::Default,
-        EvictionPolicy::AllkeysLfu,
-    ] {
+    for policy in [EvictionPolicy::S3Fifo, EvictionPolicy::Sieve, EvictionPolicy::Default, EvictionPolicy::AllkeysLfu] {
         let mut rig = Rig::new(EvictionPolicy::AllkeysLru, 200, 6);
         (0..500u64).for_each(|i| drop(rig.set(mix(i), 1, None)));
         rig.shared.reset(policy, Objective::Hits);
@@ -463,11 +404,7 @@ fn ghosts_cost_at_most_seven_bytes_an_item() {
         simulator.request(rng.next() % (1 + rng.next() % 1_000_000), 1);
     }
     assert_eq!(simulator.items(), 100_000);
-    assert!(
-        simulator.policy_memory() <= 7 * 100_000,
-        "{}",
-        simulator.policy_memory()
-    );
+    assert!(simulator.policy_memory() <= 7 * 100_000, "{}", simulator.policy_memory());
 }
 
 #[test]

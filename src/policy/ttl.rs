@@ -20,11 +20,7 @@ const PAGE_EVERY: u32 = 8;
 
 impl<H: Copy + PartialEq> Ttl<H> {
     pub(crate) fn new(seed: u64) -> Self {
-        Ttl {
-            draw: Draw::new(seed),
-            pool: Pool::new(),
-            since_page: PAGE_EVERY,
-        }
+        Ttl { draw: Draw::new(seed), pool: Pool::new(), since_page: PAGE_EVERY }
     }
 
     pub(crate) fn victim<S: Store<Handle = H>>(&mut self, store: &S) -> Option<Candidate<H>> {

@@ -98,11 +98,7 @@ pub(crate) fn used(bits: Bits, probation_clock: u32, protected_clock: u32) -> Bi
     } else {
         stamp != protected_clock || uses < COUNTED_SINGLY
     };
-    if counts {
-        pack(PROTECTED, (uses + 1).min(USES_MAX), protected_clock)
-    } else {
-        bits
-    }
+    if counts { pack(PROTECTED, (uses + 1).min(USES_MAX), protected_clock) } else { bits }
 }
 
 /// What worth is measured with.
@@ -141,11 +137,7 @@ impl<H: Copy + PartialEq> Value<H> {
     pub(crate) fn new(volatile: bool, objective: Objective, seed: u64) -> Self {
         Value {
             volatile,
-            scale: Scale {
-                objective,
-                clock: [u64::from(STAMP + 1) << FRACTION_BITS; 2],
-                mean: 0.0,
-            },
+            scale: Scale { objective, clock: [u64::from(STAMP + 1) << FRACTION_BITS; 2], mean: 0.0 },
             draw: Draw::new(seed),
             pools: [Pool::new(), Pool::new()],
             ghost: None,
@@ -161,11 +153,7 @@ impl<H: Copy + PartialEq> Value<H> {
         let own = ghost.window(from).max(1) as f64;
         let other = ghost.window(1 - from).max(1) as f64;
         let step = STEP * f64::from(size) / capacity.max(1) as f64 * (other / own).max(1.0);
-        self.share = if from == PROBATION {
-            self.share + step
-        } else {
-            self.share - step
-        };
+        self.share = if from == PROBATION { self.share + step } else { self.share - step };
         self.share = self.share.clamp(SHARE_MIN, SHARE_MAX);
         Some((from, (uses + 1).min(USES_MAX)))
     }
@@ -216,9 +204,7 @@ impl<H: Copy + PartialEq> Value<H> {
     /// One draw, which feeds both pools.
     fn look<S: Store<Handle = H>>(&mut self, store: &S) {
         let Value { draw, pools, scale, .. } = self;
-        draw.look(store, |candidate| {
-            pools[region(candidate.bits)].offer(candidate, scale.rank(&candidate))
-        });
+        draw.look(store, |candidate| pools[region(candidate.bits)].offer(candidate, scale.rank(&candidate)));
     }
 
     fn look_until_found<S: Store<Handle = H>>(&mut self, store: &S) {
@@ -230,9 +216,7 @@ impl<H: Copy + PartialEq> Value<H> {
     }
 
     fn least<S: Store<Handle = H>>(&mut self, store: &S, wanted: usize) -> Option<(Candidate<H>, u64)> {
-        let Value {
-            pools, scale, volatile, ..
-        } = self;
+        let Value { pools, scale, volatile, .. } = self;
         let eligible = |candidate: &Candidate<H>| !*volatile || store.deadline(candidate.handle).is_some();
         pools[wanted].least(store, |candidate| {
             (region(candidate.bits) == wanted && eligible(candidate)).then(|| scale.rank(candidate))

@@ -39,11 +39,7 @@ impl Trace {
             sizes.insert(key, size);
             requests.push((key, size));
         }
-        Ok(Trace {
-            requests,
-            keys: sizes.len() as u64,
-            bytes: sizes.values().sum(),
-        })
+        Ok(Trace { requests, keys: sizes.len() as u64, bytes: sizes.values().sum() })
     }
 
     /// Share of the requests that miss, and of the bytes.
@@ -57,10 +53,7 @@ impl Trace {
                 missed_bytes += size;
             }
         }
-        (
-            misses as f64 / self.requests.len() as f64,
-            missed_bytes as f64 / bytes as f64,
-        )
+        (misses as f64 / self.requests.len() as f64, missed_bytes as f64 / bytes as f64)
     }
 }
 
@@ -76,10 +69,7 @@ pub(crate) struct Lru {
 
 impl Lru {
     pub(crate) fn new(capacity: u64) -> Self {
-        Lru {
-            capacity,
-            ..Lru::default()
-        }
+        Lru { capacity, ..Lru::default() }
     }
 }
 
@@ -183,11 +173,7 @@ impl Oracle for S3Fifo {
             self.ghost_used -= size;
             self.ghost.retain(|&other| other != key);
         }
-        let room = if remembered.is_some() {
-            self.main_capacity
-        } else {
-            self.small_capacity
-        };
+        let room = if remembered.is_some() { self.main_capacity } else { self.small_capacity };
         if size > room {
             return false;
         }
@@ -226,10 +212,7 @@ pub(crate) struct Sieve {
 
 impl Sieve {
     pub(crate) fn new(capacity: u64) -> Self {
-        Sieve {
-            capacity,
-            ..Sieve::default()
-        }
+        Sieve { capacity, ..Sieve::default() }
     }
 }
 

@@ -19,12 +19,7 @@ pub(super) struct Arc<'a> {
 
 impl<'a> Arc<'a> {
     pub(super) fn new(bytes: Bytes<'a>) -> Self {
-        Arc {
-            lines: Lines::new(bytes),
-            block: 0,
-            blocks_left: 0,
-            requests: 0,
-        }
+        Arc { lines: Lines::new(bytes), block: 0, blocks_left: 0, requests: 0 }
     }
 }
 
@@ -45,24 +40,13 @@ impl Parser for Arc<'_> {
         self.blocks_left -= 1;
         // The last block of all numbers has no successor, but then nothing is left of the line either.
         self.block = self.block.wrapping_add(1);
-        Ok(Some(Request {
-            time_ms,
-            key,
-            size: 1,
-            ttl_s: 0,
-            key_size: 0,
-            op: Op::Get,
-        }))
+        Ok(Some(Request { time_ms, key, size: 1, ttl_s: 0, key_size: 0, op: Op::Get }))
     }
 }
 
 fn extent(line: &[u8]) -> FieldResult<(u64, u64)> {
     let mut fields = line.split(u8::is_ascii_whitespace).filter(|field| !field.is_empty());
-    let mut next = |what: &str| {
-        fields
-            .next()
-            .ok_or_else(|| format!("{what} is missing; a line has four numbers"))
-    };
+    let mut next = |what: &str| fields.next().ok_or_else(|| format!("{what} is missing; a line has four numbers"));
     let first = lines::whole("first block", next("first block")?)?;
     let blocks = lines::whole("number of blocks", next("number of blocks")?)?;
     lines::whole("third field", next("third field")?)?;
@@ -71,9 +55,7 @@ fn extent(line: &[u8]) -> FieldResult<(u64, u64)> {
         return Err("more than four fields".to_string());
     }
     if blocks > BLOCKS_MAX {
-        return Err(format!(
-            "{blocks} blocks in one request; at most {BLOCKS_MAX} are taken"
-        ));
+        return Err(format!("{blocks} blocks in one request; at most {BLOCKS_MAX} are taken"));
     }
     if blocks > 0 && first.checked_add(blocks - 1).is_none() {
         return Err(format!("blocks from {first} on, {blocks} of them, do not fit 64 bits"));

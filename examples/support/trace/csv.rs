@@ -28,11 +28,7 @@ pub(super) struct Csv<'a> {
 
 impl<'a> Csv<'a> {
     pub(super) fn new(bytes: Bytes<'a>) -> Self {
-        Csv {
-            lines: Lines::new(bytes),
-            columns: ORDER.to_vec(),
-            started: false,
-        }
+        Csv { lines: Lines::new(bytes), columns: ORDER.to_vec(), started: false }
     }
 
     /// True when the first line was a header.
@@ -60,9 +56,7 @@ impl Parser for Csv<'_> {
             if self.lines.text().starts_with(b"#") {
                 continue;
             }
-            return request(&self.columns, self.lines.text())
-                .map(Some)
-                .map_err(|message| self.lines.error(message));
+            return request(&self.columns, self.lines.text()).map(Some).map_err(|message| self.lines.error(message));
         }
         Ok(None)
     }
@@ -80,14 +74,7 @@ fn column(name: &[u8]) -> Column {
 }
 
 fn request(columns: &[Column], line: &[u8]) -> FieldResult<Request> {
-    let mut request = Request {
-        time_ms: 0,
-        key: 0,
-        size: 1,
-        ttl_s: 0,
-        key_size: 0,
-        op: Op::Get,
-    };
+    let mut request = Request { time_ms: 0, key: 0, size: 1, ttl_s: 0, key_size: 0, op: Op::Get };
     let mut fields = line.split(|&byte| byte == b',');
     for (i, column) in columns.iter().enumerate() {
         let Some(field) = fields.next() else {
@@ -104,11 +91,7 @@ fn request(columns: &[Column], line: &[u8]) -> FieldResult<Request> {
     }
     match fields.count() {
         0 => Ok(request),
-        more => Err(format!(
-            "{} fields where {} are expected",
-            columns.len() + more,
-            columns.len()
-        )),
+        more => Err(format!("{} fields where {} are expected", columns.len() + more, columns.len())),
     }
 }
 
@@ -121,12 +104,8 @@ pub(super) fn op(field: &[u8]) -> FieldResult<Op> {
         }
         b"delete" | b"del" | b"remove" => Ok(Op::Delete),
         other => {
-            let shown = String::from_utf8_lossy(&other[..other.len().min(40)])
-                .escape_debug()
-                .to_string();
-            Err(format!(
-                "unknown operation '{shown}'; one of get, set, delete and memcached's other names"
-            ))
+            let shown = String::from_utf8_lossy(&other[..other.len().min(40)]).escape_debug().to_string();
+            Err(format!("unknown operation '{shown}'; one of get, set, delete and memcached's other names"))
         }
     }
 }

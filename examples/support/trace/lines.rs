@@ -16,11 +16,7 @@ pub(super) struct Lines<'a> {
 
 impl<'a> Lines<'a> {
     pub(super) fn new(bytes: Bytes<'a>) -> Self {
-        Lines {
-            bytes,
-            line: Vec::new(),
-            number: 0,
-        }
+        Lines { bytes, line: Vec::new(), number: 0 }
     }
 
     /// Where the line given last is.
@@ -34,9 +30,7 @@ impl<'a> Lines<'a> {
             self.number += 1;
             self.line.clear();
             let mut limited = self.bytes.by_ref().take(LINE_BYTES_MAX);
-            let read = limited
-                .read_until(b'\n', &mut self.line)
-                .map_err(|error| unreadable(self.place(), &error))?;
+            let read = limited.read_until(b'\n', &mut self.line).map_err(|error| unreadable(self.place(), &error))?;
             if read == 0 {
                 return Ok(false);
             }
@@ -94,17 +88,11 @@ pub(super) fn seconds_to_ms(what: &str, field: &[u8]) -> FieldResult<u64> {
     let wanted = "a time in seconds";
     let point = field.iter().position(|&byte| byte == b'.').unwrap_or(field.len());
     let (seconds, fraction) = (&field[..point], field.get(point + 1..).unwrap_or_default());
-    let seconds = digits(seconds)
-        .filter(|&s| s <= TIME_MAX_S)
-        .ok_or_else(|| bad(what, field, wanted))?;
+    let seconds = digits(seconds).filter(|&s| s <= TIME_MAX_S).ok_or_else(|| bad(what, field, wanted))?;
     if !fraction.iter().all(u8::is_ascii_digit) {
         return Err(bad(what, field, wanted));
     }
-    let thousandths = fraction
-        .iter()
-        .chain(b"000")
-        .take(3)
-        .fold(0, |ms, &digit| ms * 10 + u64::from(digit - b'0'));
+    let thousandths = fraction.iter().chain(b"000").take(3).fold(0, |ms, &digit| ms * 10 + u64::from(digit - b'0'));
     Ok(seconds * 1000 + thousandths)
 }
 

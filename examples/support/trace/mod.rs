@@ -104,10 +104,7 @@ pub(crate) enum Place {
 
 impl TraceError {
     fn new(place: Place, message: impl Into<String>) -> Self {
-        TraceError {
-            place,
-            message: message.into(),
-        }
+        TraceError { place, message: message.into() }
     }
 }
 
@@ -136,9 +133,7 @@ pub(crate) struct Reader<'a> {
 
 impl fmt::Debug for Reader<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reader")
-            .field("done", &self.done)
-            .finish_non_exhaustive()
+        f.debug_struct("Reader").field("done", &self.done).finish_non_exhaustive()
     }
 }
 
@@ -176,29 +171,18 @@ impl Iterator for Reader<'_> {
 
 /// Reads a whole small trace from memory. More than a million requests, or 64 MiB decompressed, is an error: this is
 /// for tests and fuzzing, files go through [`Reader`].
-#[cfg_attr(
-    not(any(test, fuzzing)),
-    expect(dead_code, reason = "the entry for tests and for the fuzz target")
-)]
+#[cfg_attr(not(any(test, fuzzing)), expect(dead_code, reason = "the entry for tests and for the fuzz target"))]
 pub(crate) fn parse(format: Format, bytes: &[u8]) -> Result<Vec<Request>, TraceError> {
     let plain = decompressed(bytes)?.take(PARSE_BYTES_MAX + 1);
     let mut limited = Vec::new();
-    BufReader::new(plain)
-        .read_to_end(&mut limited)
-        .map_err(|error| unreadable(Place::Start, &error))?;
+    BufReader::new(plain).read_to_end(&mut limited).map_err(|error| unreadable(Place::Start, &error))?;
     if limited.len() as u64 > PARSE_BYTES_MAX {
-        return Err(TraceError::new(
-            Place::Start,
-            format!("more than {PARSE_BYTES_MAX} bytes"),
-        ));
+        return Err(TraceError::new(Place::Start, format!("more than {PARSE_BYTES_MAX} bytes")));
     }
     let mut requests = Vec::new();
     for request in Reader::new(limited.as_slice(), Some(format), "")? {
         if requests.len() == PARSE_REQUESTS_MAX {
-            return Err(TraceError::new(
-                Place::Start,
-                format!("more than {PARSE_REQUESTS_MAX} requests"),
-            ));
+            return Err(TraceError::new(Place::Start, format!("more than {PARSE_REQUESTS_MAX} requests")));
         }
         requests.push(request?);
     }
@@ -220,9 +204,7 @@ fn decompressed<'a>(input: impl Read + 'a) -> Result<Box<dyn Read + 'a>, TraceEr
         return Ok(Box::new(input));
     }
     let mut decoder = zstd::Decoder::new(input).map_err(|error| unreadable(Place::Start, &error))?;
-    decoder
-        .window_log_max(ZSTD_WINDOW_LOG_MAX)
-        .map_err(|error| unreadable(Place::Start, &error))?;
+    decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(|error| unreadable(Place::Start, &error))?;
     Ok(Box::new(decoder))
 }
 
@@ -234,11 +216,7 @@ fn peek<'a>(input: Box<dyn Read + 'a>) -> Result<(Vec<u8>, Box<dyn Read + 'a>), 
 
 fn take_head<R: Read>(mut input: R, bytes: usize) -> Result<(Vec<u8>, R), TraceError> {
     let mut head = Vec::with_capacity(bytes);
-    input
-        .by_ref()
-        .take(bytes as u64)
-        .read_to_end(&mut head)
-        .map_err(|error| unreadable(Place::Start, &error))?;
+    input.by_ref().take(bytes as u64).read_to_end(&mut head).map_err(|error| unreadable(Place::Start, &error))?;
     Ok((head, input))
 }
 
@@ -255,10 +233,7 @@ fn detect(head: &[u8], name: &str) -> Result<Format, TraceError> {
     if !head.iter().all(is_text) {
         return Ok(Format::OracleGeneral);
     }
-    let line = head
-        .split(|&byte| byte == b'\n')
-        .find(|line| !line.trim_ascii().is_empty())
-        .unwrap_or_default();
+    let line = head.split(|&byte| byte == b'\n').find(|line| !line.trim_ascii().is_empty()).unwrap_or_default();
     let line = String::from_utf8_lossy(line);
     let (line, commas) = (line.trim(), line.matches(',').count());
     if line.trim_start_matches('#').trim_start().starts_with("time") || (3..=5).contains(&commas) {
@@ -268,10 +243,7 @@ fn detect(head: &[u8], name: &str) -> Result<Format, TraceError> {
     } else if commas == 0 && line.split_whitespace().count() == 4 {
         Ok(Format::Arc)
     } else {
-        let message = format!(
-            "cannot tell the trace's format; say it with --format ({})",
-            Format::NAMES
-        );
+        let message = format!("cannot tell the trace's format; say it with --format ({})", Format::NAMES);
         Err(TraceError::new(Place::Start, message))
     }
 }

@@ -27,12 +27,7 @@ impl Parser for OracleGeneral<'_> {
     fn next_request(&mut self) -> Result<Option<Request>, TraceError> {
         self.records += 1;
         let place = Place::Record(self.records);
-        if self
-            .bytes
-            .fill_buf()
-            .map_err(|error| unreadable(place, &error))?
-            .is_empty()
-        {
+        if self.bytes.fill_buf().map_err(|error| unreadable(place, &error))?.is_empty() {
             return Ok(None);
         }
         let mut record = [0; RECORD_BYTES];

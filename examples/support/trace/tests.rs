@@ -6,24 +6,11 @@ use crate::rng::Rng;
 const ALL: [Format; 4] = [Format::Csv, Format::OracleGeneral, Format::Twitter, Format::Arc];
 
 fn get(time_ms: u64, key: u64, size: u32, ttl_s: u32) -> Request {
-    Request {
-        time_ms,
-        key,
-        size,
-        ttl_s,
-        key_size: 0,
-        op: Op::Get,
-    }
+    Request { time_ms, key, size, ttl_s, key_size: 0, op: Op::Get }
 }
 
 fn record(time: u32, id: u64, size: u32) -> Vec<u8> {
-    [
-        &time.to_le_bytes()[..],
-        &id.to_le_bytes(),
-        &size.to_le_bytes(),
-        &(-1i64).to_le_bytes(),
-    ]
-    .concat()
+    [&time.to_le_bytes()[..], &id.to_le_bytes(), &size.to_le_bytes(), &(-1i64).to_le_bytes()].concat()
 }
 
 fn message(format: Format, bytes: &[u8]) -> String {
@@ -35,30 +22,13 @@ fn csv_with_every_kind_of_header() {
     let rows = "1.5,7,100,0,get\n\n2,8,20,30.7,SET\n# a comment\n2.0009,18446744073709551615,1,0.2,delete\r\n";
     let expected = [
         get(1500, 7, 100, 0),
-        Request {
-            op: Op::Set,
-            ..get(2000, 8, 20, 30)
-        },
-        Request {
-            op: Op::Delete,
-            ..get(2000, u64::MAX, 1, 1)
-        },
+        Request { op: Op::Set, ..get(2000, 8, 20, 30) },
+        Request { op: Op::Delete, ..get(2000, u64::MAX, 1, 1) },
     ];
-    for header in [
-        "#timestamp_s,key,size_bytes,ttl_s,op\n",
-        "timestamp_s,key,size_bytes,ttl_s,op\r\n",
-        "",
-    ] {
-        assert_eq!(
-            parse(Format::Csv, format!("{header}{rows}").as_bytes()).unwrap(),
-            expected,
-            "{header}"
-        );
+    for header in ["#timestamp_s,key,size_bytes,ttl_s,op\n", "timestamp_s,key,size_bytes,ttl_s,op\r\n", ""] {
+        assert_eq!(parse(Format::Csv, format!("{header}{rows}").as_bytes()).unwrap(), expected, "{header}");
     }
-    assert_eq!(
-        parse(Format::Csv, b"key,colour,time\n5,red,3").unwrap(),
-        [get(3000, 5, 1, 0)]
-    );
+    assert_eq!(parse(Format::Csv, b"key,colour,time\n5,red,3").unwrap(), [get(3000, 5, 1, 0)]);
     assert!(parse(Format::Csv, b"").unwrap().is_empty());
 }
 
@@ -70,29 +40,17 @@ fn csv_errors_name_the_line() {
         ("0,1,1,0,get,x", "line 3: 6 fields where 5 are expected"),
         ("-1,1,1,0,get", "line 3: timestamp '-1' is not a time in seconds"),
         ("0,0x5,1,0,get", "line 3: key '0x5' is not a whole number"),
-        (
-            "0,18446744073709551616,1,0,get",
-            "line 3: key '18446744073709551616' is not a whole number",
-        ),
-        (
-            "0,1,4000000000,0,get",
-            "line 3: size 4000000000 is more than 1073741824",
-        ),
+        ("0,18446744073709551616,1,0,get", "line 3: key '18446744073709551616' is not a whole number"),
+        ("0,1,4000000000,0,get", "line 3: size 4000000000 is more than 1073741824"),
         ("0,1,1,5000000000,get", "line 3: ttl of 5000000000 seconds is too long"),
-        (
-            "999999999999,1,1,0,get",
-            "line 3: timestamp '999999999999' is not a time in seconds",
-        ),
+        ("999999999999,1,1,0,get", "line 3: timestamp '999999999999' is not a time in seconds"),
         ("1.2.3,1,1,0,get", "line 3: timestamp '1.2.3' is not a time in seconds"),
         ("0,1,1,0,gobble", "line 3: unknown operation 'gobble'"),
     ] {
         let got = message(Format::Csv, format!("{header}{line}\n").as_bytes());
         assert!(got.starts_with(told), "{line}: {got}");
     }
-    assert_eq!(
-        message(Format::Csv, b"time,size\n"),
-        "line 1: the header names no column 'key'"
-    );
+    assert_eq!(message(Format::Csv, b"time,size\n"), "line 1: the header names no column 'key'");
     let endless = vec![b'5'; 1 << 20];
     assert!(message(Format::Csv, &endless).starts_with("line 1: longer than"));
 }
@@ -101,27 +59,15 @@ fn csv_errors_name_the_line() {
 fn twitter_lines() {
     let text = "0,nz:u:eeW511W3dcH3de3d15ec,22,304,5,get,0\n7,a,b,c,5,0,12,prepend,86400\n8,k,1,0,3,delete,0\n";
     let got = parse(Format::Twitter, text.as_bytes()).unwrap();
-    assert_eq!(
-        (got[0].time_ms, got[0].size, got[0].key_size, got[0].op),
-        (0, 326, 22, Op::Get)
-    );
-    assert_eq!(
-        (got[1].time_ms, got[1].size, got[1].ttl_s, got[1].op),
-        (7000, 5, 86_400, Op::Set)
-    );
+    assert_eq!((got[0].time_ms, got[0].size, got[0].key_size, got[0].op), (0, 326, 22, Op::Get));
+    assert_eq!((got[1].time_ms, got[1].size, got[1].ttl_s, got[1].op), (7000, 5, 86_400, Op::Set));
     assert_eq!(got[2].op, Op::Delete);
     assert_ne!(got[0].key, got[1].key);
     for (line, told) in [
         ("0,key,22,304,5,get", "line 1: fewer than 7 fields"),
         ("0,key,70000,304,5,get,0", "line 1: key size 70000 is more than 16384"),
-        (
-            "0,key,22,9999999999,5,get,0",
-            "line 1: value size 9999999999 is more than",
-        ),
-        (
-            "0,key,22,1073741824,5,get,0",
-            "line 1: key and value of 1073741846 bytes are more than",
-        ),
+        ("0,key,22,9999999999,5,get,0", "line 1: value size 9999999999 is more than"),
+        ("0,key,22,1073741824,5,get,0", "line 1: key and value of 1073741846 bytes are more than"),
         ("0,key,22,3,5,frob,0", "line 1: unknown operation 'frob'"),
         ("x,key,22,3,5,get,0", "line 1: timestamp 'x' is not a time"),
     ] {
@@ -133,23 +79,12 @@ fn twitter_lines() {
 #[test]
 fn arc_lines_become_blocks() {
     let got = parse(Format::Arc, b"10 3 0 0\n\n5 0 0 1\n18446744073709551615  1\t0 2\n").unwrap();
-    assert_eq!(
-        got,
-        [
-            get(0, 10, 1, 0),
-            get(1, 11, 1, 0),
-            get(2, 12, 1, 0),
-            get(3, u64::MAX, 1, 0)
-        ]
-    );
+    assert_eq!(got, [get(0, 10, 1, 0), get(1, 11, 1, 0), get(2, 12, 1, 0), get(3, u64::MAX, 1, 0)]);
     for (line, told) in [
         ("1 2 3", "line 1: request number is missing"),
         ("1 2 3 4 5", "line 1: more than four fields"),
         ("1 2000000 0 0", "line 1: 2000000 blocks in one request"),
-        (
-            "18446744073709551615 2 0 0",
-            "line 1: blocks from 18446744073709551615 on",
-        ),
+        ("18446744073709551615 2 0 0", "line 1: blocks from 18446744073709551615 on"),
         ("a 2 0 0", "line 1: first block 'a' is not a whole number"),
     ] {
         let got = message(Format::Arc, line.as_bytes());
@@ -162,10 +97,7 @@ fn arc_lines_become_blocks() {
 #[test]
 fn oracle_general_records() {
     let bytes = [record(3, 99, 4096), record(4, u64::MAX, 0)].concat();
-    assert_eq!(
-        parse(Format::OracleGeneral, &bytes).unwrap(),
-        [get(3000, 99, 4096, 0), get(4000, u64::MAX, 0, 0)]
-    );
+    assert_eq!(parse(Format::OracleGeneral, &bytes).unwrap(), [get(3000, 99, 4096, 0), get(4000, u64::MAX, 0, 0)]);
     assert!(message(Format::OracleGeneral, &bytes[..40]).starts_with("record 2: cut off"));
     let huge = record(0, 1, u32::MAX);
     assert!(message(Format::OracleGeneral, &huge).starts_with("record 1: size 4294967295 is more than"));
@@ -173,9 +105,7 @@ fn oracle_general_records() {
 
 #[test]
 fn zstd_is_undone_and_damage_reported() {
-    let text = b"#timestamp_s,key,size_bytes,ttl_s,op\n1,2,3,4,get\n"
-        .repeat(1)
-        .to_vec();
+    let text = b"#timestamp_s,key,size_bytes,ttl_s,op\n1,2,3,4,get\n".repeat(1).to_vec();
     let packed = zstd::encode_all(text.as_slice(), 3).unwrap();
     assert_eq!(parse(Format::Csv, &packed).unwrap(), parse(Format::Csv, &text).unwrap());
     assert!(parse(Format::Csv, &packed[..packed.len() - 3]).is_err());
@@ -200,12 +130,7 @@ fn formats_are_told_apart() {
     ] {
         assert_eq!(detect(bytes, name).unwrap(), format, "{name}");
     }
-    assert!(
-        detect(b"what is this\n", "x.txt")
-            .unwrap_err()
-            .to_string()
-            .contains("--format")
-    );
+    assert!(detect(b"what is this\n", "x.txt").unwrap_err().to_string().contains("--format"));
     assert!("parquet".parse::<Format>().unwrap_err().contains("csv"));
     let mut reader = Reader::new(&b"1 1 0 0\nbad\n2 1 0 0\n"[..], None, "x").unwrap();
     assert!(reader.next().unwrap().is_ok() && reader.next().unwrap().is_err());

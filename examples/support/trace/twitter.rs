@@ -16,9 +16,7 @@ pub(super) struct Twitter<'a> {
 
 impl<'a> Twitter<'a> {
     pub(super) fn new(bytes: Bytes<'a>) -> Self {
-        Twitter {
-            lines: Lines::new(bytes),
-        }
+        Twitter { lines: Lines::new(bytes) }
     }
 }
 
@@ -28,9 +26,7 @@ impl Parser for Twitter<'_> {
             if self.lines.text().starts_with(b"#") {
                 continue;
             }
-            return request(self.lines.text())
-                .map(Some)
-                .map_err(|message| self.lines.error(message));
+            return request(self.lines.text()).map(Some).map_err(|message| self.lines.error(message));
         }
         Ok(None)
     }
