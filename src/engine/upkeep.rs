@@ -205,7 +205,7 @@ impl Engine {
         while !done && used() < budget {
             done = true;
             for shard in &self.shards {
-                done &= !shard.sweep_once(&self.ctx);
+                done &= !shard.upkeep_once(&self.ctx);
                 if used() >= budget {
                     break;
                 }

@@ -75,6 +75,12 @@ impl Locked<'_> {
         self.core.items * 100 / (self.shard.table.homes() * 7)
     }
 
+    /// Whether the table is on its way to another size, or should be on the way to a smaller one.
+    pub(crate) fn has_sizing(&self) -> bool {
+        let table = &self.shard.table;
+        self.core.adopting.is_none() && (table.is_resizing() || (self.load() < SHRINK_AT && table.can_shrink()))
+    }
+
     /// Begins, carries on or ends a change of the table's size.
     pub(crate) fn size_table(&mut self) {
         if self.core.adopting.is_some() {
@@ -152,8 +158,8 @@ impl Locked<'_> {
         if !self.shard.table.is_resizing() && attempt == 0 {
             self.begin_growth();
         }
-        // On to the hash's own home, which is where room is needed.
-        if self.shard.table.is_resizing() && attempt <= self.shard.table.homes() / HOMES {
+        // With some luck on to the hash's own home; no further than a bounded hold allows.
+        if self.shard.table.is_resizing() && attempt <= 64 {
             self.core.growing = true;
             self.resize_step(HOMES);
             return true;
