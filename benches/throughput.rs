@@ -54,7 +54,9 @@ fn gets(c: &mut Criterion) {
             b.iter(|| keys.iter().map(|key| cache.read(key, sum).unwrap_or(0)).sum::<u64>());
         });
         group.bench_function("hit, guard", |b| {
-            b.iter(|| keys.iter().filter_map(|key| cache.get(key).ok().flatten()).map(|value| sum(&value)).sum::<u64>());
+            b.iter(|| {
+                keys.iter().filter_map(|key| cache.get(key).ok().flatten()).map(|value| sum(&value)).sum::<u64>()
+            });
         });
         group.bench_function("miss", |b| b.iter(|| absent.iter().filter(|key| cache.contains(*key)).count()));
         group.bench_function("batch", |b| {

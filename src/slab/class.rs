@@ -95,10 +95,6 @@ impl Classes {
     pub(crate) fn chunks_per_page(&self, class: ClassId) -> u32 {
         self.page_size as u32 / self.chunk_size(class)
     }
-
-    pub(crate) fn page_size(&self) -> usize {
-        self.page_size
-    }
 }
 
 #[cfg(test)]
