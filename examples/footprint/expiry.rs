@@ -62,7 +62,6 @@ pub(crate) fn clear(scale: &Scale) -> Result<Measured, Failure> {
     let limit = scale.of(LIMIT);
     let baseline = Baseline::take();
     let cache = measure::cache(limit)?;
-    let told = |error: larder::Error| format!("no namespace: {error}");
     let (large, small) = (cache.namespace(1), cache.namespace(2));
     let empty = cache.memory().used;
     fill(&large, &noise, scale.of(ITEMS))?;
