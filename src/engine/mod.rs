@@ -40,6 +40,10 @@ pub(crate) use reserve::Reserved;
 pub(crate) use update::{Effect, Seen};
 pub(crate) use walk::Visited;
 
+/// How often other shards are asked for a page for one write, by a shard that has nothing of its own to evict: each time a
+/// few of their items leave, and pages may hold some thousands.
+const MOST_ROUNDS: u64 = 4096;
+
 /// What an engine is built from; checked by [`Engine::new`].
 #[derive(Debug)]
 pub(crate) struct Config {
@@ -172,6 +176,7 @@ impl Engine {
         let result = loop {
             let mut locked = shard.lock(&self.ctx);
             locked.asked = rounds > 4;
+            locked.asked_in_vain = rounds > MOST_ROUNDS;
             match op(&mut locked, &mut prepaid) {
                 Ok(done) => break Ok(done),
                 Err(shortage) => {

@@ -132,6 +132,8 @@ impl Locked<'_> {
             match progress {
                 Progress::Made => {}
                 Progress::TurnedAway => return Ok(Room::TurnedAway),
+                // Nothing here can leave, but elsewhere it can.
+                Progress::Stuck if self.may_ask_on() && refused.is_none() => return Err(Shortage::Page),
                 Progress::Stuck => break,
             }
         }
@@ -184,6 +186,11 @@ impl Locked<'_> {
     /// Whether this shard owns much less than its share while the arena is empty.
     fn is_poor(&self) -> bool {
         self.ctx.shard_count() > 1 && !self.asked && self.core.slab.owned_bytes < self.ctx.fair_share() / 2
+    }
+
+    /// Whether other shards, whose items may be evicted, can still be asked for a page.
+    fn may_ask_on(&self) -> bool {
+        self.ctx.shard_count() > 1 && !self.asked_in_vain && !self.core.may_refuse()
     }
 
     pub(crate) fn out_of_memory(&self) -> Error {

@@ -56,7 +56,9 @@ impl Run<'_> {
                 let result = cache.reassign_page(from, to);
                 assert_eq!(result.is_ok(), from < classes && to < classes && from != to);
             }
-            Op::Maintain => drop(cache.run_maintenance(Duration::from_millis(50))),
+            Op::Maintain => {
+                cache.run_maintenance(Duration::from_millis(50));
+            }
             Op::Advance(ms) => self.tick(ms),
             _ => unreachable!("{op:?} is no control"),
         }

@@ -7,7 +7,7 @@ use larder::{Arithmetic, ErrorKind};
 
 use crate::ops::{Condition, Counting, Effect, Expiry, Key, Op, Options, Value};
 use crate::run::{Pending, Run};
-use crate::twin::{Item, TokenIs};
+use crate::twin::TokenIs;
 use crate::writes::PLAIN;
 
 /// Reservations that are open at once at most.
@@ -231,10 +231,13 @@ impl Run<'_> {
         // years away.
         let has_token = self.twin.tokens || options.want_token;
         let old_deadline = self.twin.items.get(&key).map_or(0, |old| old.deadline);
-        if let Some(old) = self.twin.items.get_mut(&key) {
+        let stored_over = result.as_ref().is_ok_and(|outcome| outcome.stored && outcome.existed);
+        if let Some(old) = self.twin.items.get_mut(&key)
+            && stored_over
+        {
             old.idle_ms = if options.expiry == Expiry::Keep { 0 } else { old.idle_ms };
             if !has_token && old.token != TokenIs::Absent {
-                return self.publish_without_token(key, value, &options, result);
+                old.token = TokenIs::Absent;
             }
         }
         let far = options.expiry == Expiry::Keep && old_deadline >= SHORT_DEADLINE_MS + 1_600_000_000_000;
@@ -248,25 +251,5 @@ impl Run<'_> {
             }
         }
         self.after_set_with(key, value, &options, None, result);
-    }
-
-    fn publish_without_token(
-        &mut self,
-        key: Key,
-        value: Vec<u8>,
-        options: &Options,
-        result: larder::Result<larder::SetOutcome>,
-    ) {
-        let outcome = match result {
-            Ok(outcome) => outcome,
-            Err(error) => return self.check_refusal(&error, value.len()),
-        };
-        self.observe(key, outcome.existed);
-        if outcome.stored {
-            assert!(outcome.token.is_none());
-            let old = self.twin.items.get(&key).cloned().map(|old| Item { token: TokenIs::Absent, ..old });
-            let item = self.twin.make(value, options, old.as_ref());
-            self.put(key, item);
-        }
     }
 }

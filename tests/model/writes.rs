@@ -221,7 +221,9 @@ impl Run<'_> {
                 self.observe(key, true);
                 assert!(!names, "{key:?} was not swapped for its own token");
             }
-            Ok(CasOutcome::Missing) => drop(self.observe(key, false)),
+            Ok(CasOutcome::Missing) => {
+                self.observe(key, false);
+            }
             Ok(outcome) => panic!("unexpected: {outcome:?}"),
             Err(error) => self.check_refusal(&error, value.bytes().len()),
         }
