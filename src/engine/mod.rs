@@ -198,7 +198,10 @@ impl Engine {
         match shortage {
             Shortage::Memory(e) => Err(e),
             Shortage::Page => {
-                self.ask_others(home);
+                let kind = self.policy().0;
+                if !(kind.is_volatile() || kind == EvictionPolicy::NoEviction) || !self.ask_for_spare(home) {
+                    self.ask_others(home);
+                }
                 Ok(())
             }
             Shortage::Bytes(bytes) => {
@@ -232,6 +235,15 @@ impl Engine {
         if let Some(shard) = richest.filter(|shard| !std::ptr::eq(*shard, home)) {
             shard.lock(&self.ctx).make_space(None, None);
         }
+    }
+
+    /// Lets the shard that has a page to spare give it up: the last one to replace an item has it.
+    fn ask_for_spare(&self, home: &Shard) -> bool {
+        self.shards.iter().filter(|shard| !std::ptr::eq(*shard, home)).any(|shard| {
+            let mut locked = shard.lock(&self.ctx);
+            locked.settle_limbo();
+            locked.move_page(None)
+        })
     }
 
     pub(crate) fn policy(&self) -> (EvictionPolicy, Objective) {

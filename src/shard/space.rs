@@ -133,7 +133,7 @@ impl Locked<'_> {
                 Progress::Made => {}
                 Progress::TurnedAway => return Ok(Room::TurnedAway),
                 // Nothing here can leave, but elsewhere it can.
-                Progress::Stuck if self.may_ask_on() && refused.is_none() => return Err(Shortage::Page),
+                Progress::Stuck if self.may_ask_on(arrival) && refused.is_none() => return Err(Shortage::Page),
                 Progress::Stuck => break,
             }
         }
@@ -188,9 +188,11 @@ impl Locked<'_> {
         self.ctx.shard_count() > 1 && !self.asked && self.core.slab.owned_bytes < self.ctx.fair_share() / 2
     }
 
-    /// Whether other shards, whose items may be evicted, can still be asked for a page.
-    fn may_ask_on(&self) -> bool {
-        self.ctx.shard_count() > 1 && !self.asked_in_vain && !self.core.may_refuse()
+    /// Whether other shards can still be asked for a page: for anything if their items may be evicted, else for the spare
+    /// page that lets what is there be replaced.
+    fn may_ask_on(&self, arrival: Option<&Arrival>) -> bool {
+        let in_vain = if self.core.may_refuse() { self.asked || arrival.is_some() } else { self.asked_in_vain };
+        self.ctx.shard_count() > 1 && !in_vain
     }
 
     pub(crate) fn out_of_memory(&self) -> Error {

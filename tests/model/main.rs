@@ -23,7 +23,7 @@ use larder::EvictionPolicy;
 use proptest::test_runner::{Config, FileFailurePersistence, RngAlgorithm, TestError, TestRng, TestRunner};
 
 /// Cases of each policy, unless told otherwise.
-const CASES: u64 = 40;
+const CASES: u64 = 8;
 /// Operations of a case at most.
 const MAX_OPS: usize = 600;
 
