@@ -158,15 +158,16 @@ impl Cache {
     /// # Ok::<(), larder::Error>(())
     /// ```
     pub fn get_with_token(&self, key: &[u8]) -> Result<Option<(Guard<'_>, Token)>> {
+        let mut guard = self.get(key)?;
         loop {
-            let Some(guard) = self.get(key)? else { return Ok(None) };
-            if let Some(token) = guard.token() {
-                return Ok(Some((guard, token)));
+            let Some(found) = guard else { return Ok(None) };
+            if let Some(token) = found.token() {
+                return Ok(Some((found, token)));
             }
-            drop(guard);
-            if self.engine().token(self.key(key))?.is_none() {
-                return Ok(None);
-            }
+            drop(found);
+            self.engine().token(self.key(key))?;
+            // One call is one get: what is looked at again is not counted again.
+            guard = self.peek(key)?;
         }
     }
 

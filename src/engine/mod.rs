@@ -40,6 +40,10 @@ pub(crate) use reserve::Reserved;
 pub(crate) use update::{Effect, Seen};
 pub(crate) use walk::Visited;
 
+/// How often other shards are asked for a page for one write, by a shard that has nothing of its own to evict: each time a
+/// few of their items leave, and pages may hold some thousands.
+const MOST_ROUNDS: u64 = 4096;
+
 /// What an engine is built from; checked by [`Engine::new`].
 #[derive(Debug)]
 pub(crate) struct Config {
@@ -193,6 +197,7 @@ impl Engine {
         let result = loop {
             let mut locked = shard.lock(&self.ctx);
             locked.asked = patience.rounds > 4;
+            locked.asked_in_vain = patience.rounds > MOST_ROUNDS;
             match op(&mut locked, &mut prepaid) {
                 Ok(done) => break Ok(done),
                 Err(shortage) => {
@@ -220,7 +225,10 @@ impl Engine {
         match shortage {
             Shortage::Memory(e) => Err(e),
             Shortage::Page => {
-                self.ask_others(home);
+                let kind = self.policy().0;
+                if !(kind.is_volatile() || kind == EvictionPolicy::NoEviction) || !self.ask_for_spare(home) {
+                    self.ask_others(home);
+                }
                 Ok(())
             }
             Shortage::Bytes(bytes) => {
@@ -254,6 +262,15 @@ impl Engine {
         if let Some(shard) = richest.filter(|shard| !std::ptr::eq(*shard, home)) {
             shard.lock(&self.ctx).make_space(None, None);
         }
+    }
+
+    /// Lets the shard that has a page to spare give it up: the last one to replace an item has it.
+    fn ask_for_spare(&self, home: &Shard) -> bool {
+        self.shards.iter().filter(|shard| !std::ptr::eq(*shard, home)).any(|shard| {
+            let mut locked = shard.lock(&self.ctx);
+            locked.settle_limbo();
+            locked.move_page(None)
+        })
     }
 
     pub(crate) fn policy(&self) -> (EvictionPolicy, Objective) {

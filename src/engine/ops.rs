@@ -133,11 +133,13 @@ impl Engine {
             let mut locked = self.shard(key.hash).lock(&self.ctx);
             let found = locked.find(key.hash, key.namespace, key.bytes);
             let session = self.ctx.sessions.current();
-            if read == Read::Use {
-                session.count(if found.is_some() { Counter::GetHits } else { Counter::GetMisses });
-                session.count_in(key.namespace, found.is_some());
-            }
-            let Some(found) = found else { return Ok(None) };
+            let Some(found) = found else {
+                if read == Read::Use {
+                    session.count(Counter::GetMisses);
+                    session.count_in(key.namespace, false);
+                }
+                return Ok(None);
+            };
             let charged = locked.item(found.locator).value_len() as u64 + COPY_OVERHEAD;
             if !limited {
                 ledger.force(Account::Side, charged);
@@ -149,6 +151,8 @@ impl Engine {
             }
             if read == Read::Use {
                 locked.note_use(found);
+                session.count(Counter::GetHits);
+                session.count_in(key.namespace, true);
             }
             session.count(Counter::CopiedGuards);
             let item = locked.item(found.locator);

@@ -105,6 +105,7 @@ impl Engine {
             let mut locks = self.lock_all(keys);
             for (_, locked) in &mut locks {
                 locked.asked = patience.rounds > 4;
+                locked.asked_in_vain = patience.rounds > super::MOST_ROUNDS;
             }
             let mut staged: SmallVec<[(usize, Locator); 4]> = SmallVec::new();
             let shortage = self.stage_all(keys, seen, effects, &mut locks, &mut staged, &mut prepaid);

@@ -176,7 +176,15 @@ impl Shard {
     /// Takes the lock.
     #[inline]
     pub(crate) fn lock<'a>(&'a self, ctx: &'a Context) -> Locked<'a> {
-        Locked { core: self.core.lock(), shard: self, ctx, now: ctx.now(), asked: false, busy_since: None }
+        Locked {
+            core: self.core.lock(),
+            shard: self,
+            ctx,
+            now: ctx.now(),
+            asked: false,
+            asked_in_vain: false,
+            busy_since: None,
+        }
     }
 
     /// Bytes of pages that this shard owns.
@@ -195,6 +203,8 @@ pub(crate) struct Locked<'a> {
     pub(crate) now: u64,
     /// Other shards were asked for a page already.
     pub(crate) asked: bool,
+    /// They were asked so often that there is no point in asking again.
+    pub(crate) asked_in_vain: bool,
     /// Since when something is being done that may take longer than a plain write.
     busy_since: Option<Instant>,
 }

@@ -133,6 +133,8 @@ impl Locked<'_> {
             match progress {
                 Progress::Made => {}
                 Progress::TurnedAway => return Ok(Room::TurnedAway),
+                // Nothing here can leave, but elsewhere it can.
+                Progress::Stuck if self.may_ask_on(arrival) && refused.is_none() => return Err(Shortage::Page),
                 Progress::Stuck => break,
             }
         }
@@ -185,6 +187,13 @@ impl Locked<'_> {
     /// Whether this shard owns much less than its share while the arena is empty.
     fn is_poor(&self) -> bool {
         self.ctx.shard_count() > 1 && !self.asked && self.core.slab.owned_bytes < self.ctx.fair_share() / 2
+    }
+
+    /// Whether other shards can still be asked for a page: for anything if their items may be evicted, else for the spare
+    /// page that lets what is there be replaced.
+    fn may_ask_on(&self, arrival: Option<&Arrival>) -> bool {
+        let in_vain = if self.core.may_refuse() { self.asked || arrival.is_some() } else { self.asked_in_vain };
+        self.ctx.shard_count() > 1 && !in_vain
     }
 
     pub(crate) fn out_of_memory(&self) -> Error {
