@@ -1,7 +1,7 @@
-//! The engine's policies against exact versions of the same algorithms, and the default policy against the miss ratios
-//! published for the traces.
+//! The engine's policies against exact versions of the same algorithms, the default policy against the miss ratios
+//! published for the traces, and against a fresh cache when all keys change at once.
 //!
-//! `LARDER_TRACES` names the folder of the traces; without it there is nothing to do. Two tests play a part of them, for
+//! `LARDER_TRACES` names the folder of the traces; without it only the last is done. Two tests play a part of them, for
 //! every build; `cargo test --release --test policy_fidelity -- --ignored --nocapture` plays everything and prints it.
 
 mod oracle;
@@ -17,6 +17,8 @@ const SEED: u64 = 1;
 const FIDELITY: f64 = 0.01;
 /// What the default policy may be behind the best published policy of a cell.
 const BEHIND: f64 = 0.04;
+/// What it may be behind a fresh cache one turnover after all keys changed.
+const BEHIND_FRESH: f64 = 0.02;
 
 /// A trace with the best published request miss ratios at 0.1, 1 and 10 % of its footprint.
 struct Published {
@@ -143,4 +145,72 @@ fn every_cell() {
     assert!(sized.0 <= 0.510);
     assert!(sized.1 <= 0.560);
     assert!(for_bytes.1 <= 0.545);
+}
+
+/// Requests for new keys by a Zipf law with exponent 0.9, objects all together four times the cache.
+struct Phase {
+    first_key: u64,
+    keys: u64,
+    size: u64,
+}
+
+impl Phase {
+    fn new(number: u64, size: u64, capacity: u64) -> Self {
+        Phase { first_key: number << 40, keys: 4 * capacity / size, size }
+    }
+
+    /// The next key: the inverse of the continuous law, from a uniform number.
+    fn draw(&self, state: &mut u64) -> u64 {
+        // A linear congruential generator (Knuth's MMIX); its high bits are good enough to draw keys.
+        *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let uniform = (*state >> 11) as f64 / (1u64 << 53) as f64;
+        let rank = (1.0 + uniform * ((self.keys as f64).powf(0.1) - 1.0)).powf(10.0);
+        self.first_key + (rank as u64).min(self.keys) - 1
+    }
+}
+
+/// Turnovers (as many bytes missed as the cache holds) of each phase, and the window that is judged: after the first.
+const TURNOVERS: f64 = 4.0;
+const JUDGED: std::ops::Range<f64> = 1.0..1.5;
+
+/// Hits of an old cache, of a fresh one, and requests, in the window after each change of the object size.
+fn hits_after_changes(capacity: u64, sizes: &[u64], seed: u64) -> Vec<[u64; 3]> {
+    let mut old = Simulator::new(EvictionPolicy::Default, Objective::Hits, capacity, seed);
+    let (mut random, mut counts) = (seed, vec![]);
+    for (number, &size) in sizes.iter().enumerate() {
+        let phase = Phase::new(number as u64, size, capacity);
+        let mut fresh = Simulator::new(EvictionPolicy::Default, Objective::Hits, capacity, seed);
+        let (mut missed, mut count) = (0, [0; 3]);
+        let end = if number + 1 == sizes.len() { JUDGED.end } else { TURNOVERS };
+        while (missed as f64) < end * capacity as f64 {
+            let key = phase.draw(&mut random);
+            let turnovers = missed as f64 / capacity as f64;
+            let hit = old.request(key, size);
+            missed += if hit { 0 } else { size };
+            if number > 0 && turnovers < JUDGED.end {
+                let fresh_hit = fresh.request(key, size);
+                if JUDGED.contains(&turnovers) {
+                    count = [count[0] + u64::from(hit), count[1] + u64::from(fresh_hit), count[2] + 1];
+                }
+            }
+        }
+        if number > 0 {
+            counts.push(count);
+        }
+    }
+    counts
+}
+
+#[test]
+fn default_follows_a_change_of_all_keys() {
+    for sizes in [&[136, 1040][..], &[100, 1000, 20_000, 100]] {
+        // A cache of 16 MiB holds 800 objects of 20,000 bytes: one seed says little.
+        let runs: Vec<_> = (1..=4).map(|seed| hits_after_changes(16 << 20, sizes, seed)).collect();
+        for change in 0..sizes.len() - 1 {
+            let sum = |i: usize| runs.iter().map(|run| run[change][i]).sum::<u64>() as f64;
+            let (old, fresh) = (sum(0) / sum(2), sum(1) / sum(2));
+            println!("{} to {} bytes: {old:.4}, fresh {fresh:.4}", sizes[change], sizes[change + 1]);
+            assert!(old >= fresh - BEHIND_FRESH, "{} to {}: {old:.4}, {fresh:.4}", sizes[change], sizes[change + 1]);
+        }
+    }
 }

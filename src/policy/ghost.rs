@@ -15,7 +15,8 @@
 //! 3. Uses of zero mean an empty place.
 //!
 //! The table has room for a fixed number of entries for each cached item. When the number of items has moved too far, a
-//! new table takes over; the old one is looked up until the budget has been pushed once, then freed.
+//! new table takes over; the old one is looked up until the budget has been pushed once, then freed. Tables are made by
+//! `maintain` only, and only in memory that was granted; until then the table at hand has to do.
 
 use super::mix;
 
@@ -141,13 +142,18 @@ impl Ghost {
         self.clock[region] - self.tail[region]
     }
 
+    /// Bytes that have left a region.
+    pub(crate) fn left(&self, region: usize) -> u64 {
+        self.clock[region]
+    }
+
     pub(crate) fn memory(&self) -> u64 {
         let lanes = self.table.lanes.capacity() + self.old.as_ref().map_or(0, |old| old.table.lanes.capacity());
         (lanes * 2) as u64
     }
 
-    /// Forgets an item and tells what was known: its region and its uses.
-    pub(crate) fn take(&mut self, hash: u64) -> Option<(usize, u32)> {
+    /// Forgets an item and tells what was known: its region, its uses, and the bytes that its region has lost since.
+    pub(crate) fn take(&mut self, hash: u64) -> Option<(usize, u32, u64)> {
         let old = self.old.as_mut().map(|old| &mut old.table);
         for table in [Some(&mut self.table), old].into_iter().flatten() {
             let unit = table.unit;
@@ -160,7 +166,8 @@ impl Ghost {
                 if let Some(entry) = read(bucket, i) {
                     clear(bucket, i);
                     if time_left(&self.clock, &self.tail, unit, entry) >= 0 {
-                        return Some((entry.region, u32::from(USES[entry.uses])));
+                        let age = (self.clock[entry.region] / unit).wrapping_sub(entry.stamp) & STAMP;
+                        return Some((entry.region, u32::from(USES[entry.uses]), age * unit));
                     }
                 }
             }
@@ -225,21 +232,55 @@ impl Ghost {
         }
     }
 
-    /// A bounded step: scrubs, follows the budget, and makes a new table when the cache has changed too much.
-    pub(crate) fn maintain(&mut self, items: u64, budget: u64) {
-        self.scrub(SCRUB_MAINTAIN);
-        self.budget = budget.max(1);
-        self.forget();
+    /// A bounded step: makes the ghost if there is none, scrubs, follows the budget, and makes a new table when the cache
+    /// has changed too much. A table is made when its bytes are at most `granted`; else nothing is, and they are returned.
+    pub(crate) fn maintain(
+        ghost: &mut Option<Ghost>,
+        items: u64,
+        budget: u64,
+        slots_per_item: f64,
+        granted: u64,
+    ) -> u64 {
+        let wanted = table_bytes(entries(items, slots_per_item));
+        let Some(ghost) = ghost else {
+            if wanted > granted {
+                return wanted;
+            }
+            *ghost = Some(Ghost::new(items, budget, slots_per_item));
+            return 0;
+        };
+        ghost.scrub(SCRUB_MAINTAIN);
+        ghost.budget = budget.max(1);
+        ghost.forget();
+        if !ghost.is_off(items) {
+            return 0;
+        }
+        if wanted > granted {
+            return wanted;
+        }
+        ghost.renew(items);
+        0
+    }
+
+    /// Whether the cache is no longer what the table was made for.
+    fn is_off(&self, items: u64) -> bool {
         let (made_items, made_budget) = self.made_for;
         let off = |now: u64, then: u64| now > then + then / 2 || now < then / 4 * 3;
-        if self.old.is_none() && items > 0 && (off(items, made_items) || off(self.budget, made_budget)) {
-            let table = Table::new(entries(items, self.slots_per_item), self.budget);
-            let table = std::mem::replace(&mut self.table, table);
-            self.old = Some(Old { table, until: self.clock[0] + self.clock[1] + self.budget });
-            self.made_for = (items, self.budget);
-            (self.debt, self.cursor) = (0, 0);
-        }
+        self.old.is_none() && items > 0 && (off(items, made_items) || off(self.budget, made_budget))
     }
+
+    fn renew(&mut self, items: u64) {
+        let table = Table::new(entries(items, self.slots_per_item), self.budget);
+        let table = std::mem::replace(&mut self.table, table);
+        self.old = Some(Old { table, until: self.clock[0] + self.clock[1] + self.budget });
+        self.made_for = (items, self.budget);
+        (self.debt, self.cursor) = (0, 0);
+    }
+}
+
+/// Bytes of a table with room for so many entries; one bucket more than needed, to begin on a cache line.
+fn table_bytes(entries: u64) -> u64 {
+    (entries.div_ceil(ENTRIES as u64).max(1) + 1) * (2 * LANES as u64)
 }
 
 fn entries(items: u64, slots_per_item: f64) -> u64 {
@@ -285,7 +326,7 @@ mod tests {
                 let sure = newer < window - 4_000 || newer > window + 4_000;
                 let want = (newer < window).then_some((region, 5));
                 asked += usize::from(sure);
-                wrong += usize::from(sure && ghost.take(hash) != want);
+                wrong += usize::from(sure && ghost.take(hash).map(|known| (known.0, known.1)) != want);
             }
             assert!(wrong * 100 < asked, "{wrong} of {asked} wrong in region {region}");
         }
@@ -293,12 +334,21 @@ mod tests {
 
     #[test]
     fn follows_the_number_of_items() {
-        let mut ghost = Ghost::new(1000, 100_000, 2.0);
-        let before = ghost.memory();
-        ghost.push(1, 0, 1, 50);
-        ghost.maintain(4000, 400_000);
-        assert!(ghost.memory() > 4 * before);
-        assert_eq!(ghost.take(1), Some((0, 1)), "the old table is looked up");
+        let mut made = None;
+        let mut maintain =
+            |ghost: &mut Option<Ghost>, items, granted| Ghost::maintain(ghost, items, items * 100, 2.0, granted);
+        let wanted = maintain(&mut made, 1000, 0);
+        assert!(made.is_none(), "nothing is made without a grant");
+        assert_eq!(maintain(&mut made, 1000, wanted), 0);
+        let before = made.as_ref().unwrap().memory();
+        assert_eq!(before, wanted);
+        made.as_mut().unwrap().push(1, 0, 1, 50);
+        let wanted = maintain(&mut made, 4000, 0);
+        assert_eq!(made.as_ref().unwrap().memory(), before, "the old table has to do");
+        assert_eq!(maintain(&mut made, 4000, wanted), 0);
+        let mut ghost = made.unwrap();
+        assert_eq!(ghost.memory(), before + wanted);
+        assert_eq!(ghost.take(1).map(|known| (known.0, known.1)), Some((0, 1)), "the old table is looked up");
         for i in 0..10_000 {
             ghost.push(100 + i, 1, 2, 50);
         }

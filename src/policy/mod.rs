@@ -7,6 +7,7 @@ mod ghost;
 mod kind;
 mod lfu;
 mod lru;
+mod regret;
 mod ring;
 mod s3fifo;
 mod sample;
@@ -123,9 +124,9 @@ impl<H: Copy + PartialEq> Policy<H> {
     }
 
     /// Once for each new item, before room is made for it: asks who is remembered, and adapts.
-    pub(crate) fn arriving(&mut self, _shared: &Shared, hash: u64, size: u32, capacity: u64) -> Arrival {
+    pub(crate) fn arriving(&mut self, shared: &Shared, hash: u64, size: u32, capacity: u64) -> Arrival {
         let remembered = match &mut self.state {
-            State::Value(value) => value.arriving(hash, size, capacity),
+            State::Value(value) => value.arriving(shared, hash, size, capacity),
             State::S3Fifo(s3) => s3.arriving(hash).then_some((0, 1)),
             _ => None,
         };
@@ -229,15 +230,21 @@ impl<H: Copy + PartialEq> Policy<H> {
     }
 
     /// A bounded step (some 50 us at most) of what needs doing now and then. Called every [`MAINTAIN_EVERY`] insertions or so.
-    pub(crate) fn maintain<S: Store<Handle = H>>(&mut self, _shared: &Shared, store: &S) {
+    ///
+    /// `granted` bytes are set aside for the policy to grow into beyond [`memory`](Self::memory). The ghost's table is made,
+    /// and made anew when the cache has changed, only if they suffice; until then the policy chooses without it, or with
+    /// the old one. Returns the bytes it would like to have granted in all: 0 when it is content. Rings and pools grow by
+    /// a few KiB without asking.
+    pub(crate) fn maintain<S: Store<Handle = H>>(&mut self, _shared: &Shared, store: &S, granted: u64) -> u64 {
         match &mut self.state {
-            State::Value(value) => value.maintain(store),
+            State::Value(value) => return value.maintain(store, granted),
+            State::S3Fifo(s3) => return s3.maintain(store, granted),
             State::Lru(lru) => lru.maintain(store),
             State::Lfu(lfu) => lfu.maintain(store),
-            State::S3Fifo(s3) => s3.maintain(store),
             State::Sieve(sieve) => sieve.maintain(store),
             State::Random { .. } | State::Ttl(_) | State::NoEviction => {}
         }
+        0
     }
 
     /// Asserts what must hold whenever the lock is free and no reader is at work.

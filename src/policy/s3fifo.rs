@@ -28,6 +28,8 @@ pub(crate) struct S3Fifo {
     small: Queue,
     main: Queue,
     ghost: Option<Ghost>,
+    /// Room has been needed, so there is something to remember.
+    evicting: bool,
     draw: Draw,
     /// Popped and named as victim: goes back when the caller did not evict it.
     pending: Option<(u64, Bits)>,
@@ -71,7 +73,14 @@ fn entry_of(queue: Bits, position: u64) -> impl Fn(Bits) -> bool {
 
 impl S3Fifo {
     pub(crate) fn new(seed: u64) -> Self {
-        S3Fifo { small: Queue::new(), main: Queue::new(), ghost: None, draw: Draw::new(seed), pending: None }
+        S3Fifo {
+            small: Queue::new(),
+            main: Queue::new(),
+            ghost: None,
+            evicting: false,
+            draw: Draw::new(seed),
+            pending: None,
+        }
     }
 
     fn queue(&mut self, bits: Bits) -> &mut Queue {
@@ -90,10 +99,7 @@ impl S3Fifo {
     pub(crate) fn victim<S: Store>(&mut self, store: &S, arrival: Option<&Arrival>) -> Verdict<S::Handle> {
         self.put_back(store);
         let capacity = store.capacity();
-        if self.ghost.is_none() {
-            self.ghost =
-                Some(Ghost::new(store.items(), capacity - Self::small_share(capacity).min(capacity), GHOST_SLOTS));
-        }
+        self.evicting = true;
         let small_share = Self::small_share(capacity);
         if arrival.is_some_and(|newcomer| newcomer.from.is_none() && u64::from(newcomer.size) > small_share) {
             return Verdict::TurnAway;
@@ -190,16 +196,19 @@ impl S3Fifo {
         used(bits)
     }
 
-    pub(crate) fn maintain<S: Store>(&mut self, store: &S) {
+    /// Scrubs the rings, and makes the ghost's table when `granted` bytes suffice. The bytes it wants granted.
+    pub(crate) fn maintain<S: Store>(&mut self, store: &S, granted: u64) -> u64 {
         for (queue, id) in [(&mut self.small, 0), (&mut self.main, MAIN)] {
             if queue.ring.is_rotten(queue.items) {
                 queue.ring.scrub(|hash, position| store.find(hash, entry_of(id, position)).is_some());
             }
         }
-        if let Some(ghost) = &mut self.ghost {
-            let capacity = store.capacity();
-            ghost.maintain(store.items(), capacity - Self::small_share(capacity).min(capacity));
+        if !self.evicting {
+            return 0;
         }
+        let capacity = store.capacity();
+        let budget = capacity - Self::small_share(capacity).min(capacity);
+        Ghost::maintain(&mut self.ghost, store.items(), budget, GHOST_SLOTS, granted)
     }
 
     pub(crate) fn memory(&self) -> u64 {

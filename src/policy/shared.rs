@@ -18,14 +18,26 @@ const S3_FIFO: u8 = 3;
 const SIEVE: u8 = 4;
 const VALUE: u8 = 5;
 
+/// No stamp.
+const NO_HORIZON: u32 = u32::MAX;
+
 #[derive(Debug)]
 #[repr(align(64))]
 pub(crate) struct Shared {
     family: AtomicU8,
     clocks: [AtomicU32; 2],
+    /// Stamp of the value policy's protected clock some time ago, or [`NO_HORIZON`].
+    horizon: AtomicU32,
+    counters: CachePadded<Counters>,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
     /// Bytes of the two regions of the value policy. They may pass below zero for a moment, while an item is promoted and
     /// evicted at the same time, and are read as signed numbers.
-    bytes: CachePadded<[AtomicU64; 2]>,
+    bytes: [AtomicU64; 2],
+    /// Hits on protected items that were used last before the horizon: rare.
+    kept: AtomicU64,
 }
 
 fn family(policy: EvictionPolicy) -> u8 {
@@ -47,14 +59,17 @@ impl Shared {
         Shared {
             family: AtomicU8::new(family(policy)),
             clocks: [AtomicU32::new(0), AtomicU32::new(0)],
-            bytes: CachePadded::new([AtomicU64::new(0), AtomicU64::new(0)]),
+            counters: CachePadded::default(),
+            horizon: AtomicU32::new(NO_HORIZON),
         }
     }
 
     /// The policy was changed: begins anew. Called under the shard lock, together with a new [`Policy`](super::Policy).
     pub(crate) fn reset(&self, policy: EvictionPolicy, _objective: Objective) {
         self.clocks.iter().for_each(|clock| clock.store(0, Relaxed));
-        self.bytes.iter().for_each(|bytes| bytes.store(0, Relaxed));
+        self.counters.bytes.iter().for_each(|bytes| bytes.store(0, Relaxed));
+        self.horizon.store(NO_HORIZON, Relaxed);
+        self.counters.kept.store(0, Relaxed);
         self.family.store(family(policy), Relaxed);
     }
 
@@ -82,6 +97,10 @@ impl Shared {
     /// What [`hit`](Self::hit) asked for was done: moves the item's size from one region to the other if it was promoted.
     #[inline]
     pub(crate) fn applied(&self, from: Bits, to: Bits, size: u32) {
+        let horizon = self.horizon.load(Relaxed);
+        if horizon != NO_HORIZON && value::is_older(from, horizon, self.clocks[1].load(Relaxed)) {
+            self.counters.kept.fetch_add(1, Relaxed);
+        }
         let (left, entered) = (value::region_of(from), value::region_of(to));
         if left != entered && self.family.load(Relaxed) == VALUE {
             self.leaves(left, size);
@@ -95,19 +114,28 @@ impl Shared {
         }
     }
 
+    pub(super) fn publish_horizon(&self, stamp: Option<u32>) {
+        self.horizon.store(stamp.unwrap_or(NO_HORIZON), Relaxed);
+    }
+
+    /// Hits on protected items unused since the horizon; counts anew.
+    pub(super) fn take_kept(&self) -> u64 {
+        self.counters.kept.swap(0, Relaxed)
+    }
+
     pub(super) fn bytes(&self, region: usize) -> u64 {
-        (self.bytes[region].load(Relaxed) as i64).max(0) as u64
+        (self.counters.bytes[region].load(Relaxed) as i64).max(0) as u64
     }
 
     pub(super) fn enters(&self, region: usize, size: u32) {
-        self.bytes[region].fetch_add(u64::from(size), Relaxed);
+        self.counters.bytes[region].fetch_add(u64::from(size), Relaxed);
     }
 
     pub(super) fn leaves(&self, region: usize, size: u32) {
-        self.bytes[region].fetch_sub(u64::from(size), Relaxed);
+        self.counters.bytes[region].fetch_sub(u64::from(size), Relaxed);
     }
 
     pub(super) fn forget(&self, region: usize) {
-        self.bytes[region].store(0, Relaxed);
+        self.counters.bytes[region].store(0, Relaxed);
     }
 }

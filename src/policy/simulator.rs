@@ -69,7 +69,10 @@ impl Simulator {
             }
             self.inserts += 1;
             if self.inserts.is_multiple_of(MAINTAIN_EVERY) {
-                self.policy.maintain(&self.shared, &self.items);
+                let wanted = self.policy.maintain(&self.shared, &self.items, 0);
+                if wanted > 0 {
+                    self.policy.maintain(&self.shared, &self.items, wanted);
+                }
             }
         }
         false

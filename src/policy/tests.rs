@@ -171,7 +171,12 @@ impl Rig {
         self.shelf.put(hash, size, bits, deadline);
         self.inserts += 1;
         if self.inserts.is_multiple_of(MAINTAIN_EVERY) {
-            self.policy.maintain(&self.shared, &self.shelf);
+            let wanted = self.policy.maintain(&self.shared, &self.shelf, 0);
+            if wanted > 0 {
+                let before = self.policy.memory();
+                assert_eq!(self.policy.maintain(&self.shared, &self.shelf, wanted), 0);
+                assert!(self.policy.memory() <= before + wanted, "no more than was granted");
+            }
         }
         Some(left)
     }

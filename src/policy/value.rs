@@ -13,7 +13,9 @@
 //! 3. Who leaves is remembered with its uses. Coming back, it enters protected with one use more. Coming back from
 //!    probation it also raises probation's share, from protected it lowers it: by [`STEP`] of its size, more when its
 //!    region's part of the ghost is the smaller one.
-//! 4. A newcomer larger than probation's share must be worth more than protected's victim; else it is turned away.
+//! 4. When the working set changes, items of protected that were used last before the change leave first, before those of
+//!    probation, in the order of their last use; how it is noticed is in [`Regret`].
+//! 5. A newcomer larger than probation's share must be worth more than protected's victim; else it is turned away.
 //!
 //! State: 1 bit region, 6 bits uses, 15 bits stamp. A hit: three loads of one cache line and a few comparisons; a
 //! compare-and-swap while an item of protected has fewer than [`COUNTED_SINGLY`] uses, or when the clock moved by a quantum
@@ -21,6 +23,7 @@
 //! How the numbers were found is in `docs/policies.md`.
 
 use super::ghost::Ghost;
+use super::regret::{Mark, Regret};
 use super::sample::{Draw, Pool};
 use super::{Arrival, Bits, Candidate, Objective, Shared, Store, Verdict};
 
@@ -64,7 +67,20 @@ pub(crate) struct Value<H> {
     /// The victim named last: its eviction moves the clock; others (expired pages, say) do not.
     pending: Option<(Bits, u64)>,
     dry: u32,
+    regret: Regret,
+    /// What the last looks showed, older ones counting less.
+    shown: Shown,
 }
+
+/// Bytes of eligible items that looks for victims showed.
+#[derive(Debug, Clone, Copy, Default)]
+struct Shown {
+    probation: f64,
+    all: f64,
+}
+
+/// What is left of them with the next look.
+const SHOWN_FADE: f64 = 63.0 / 64.0;
 
 fn region(bits: Bits) -> usize {
     (bits >> REGION_SHIFT & 1) as usize
@@ -82,6 +98,13 @@ fn pack(region: usize, uses: u32, stamp: u32) -> Bits {
 #[inline]
 pub(crate) fn region_of(bits: Bits) -> usize {
     region(bits)
+}
+
+/// Whether an item of protected was used last before the clock stood at `horizon`.
+#[inline]
+pub(crate) fn is_older(bits: Bits, horizon: u32, clock: u32) -> bool {
+    let age = |stamp: u32| clock.wrapping_sub(stamp) & STAMP;
+    region(bits) == PROTECTED && age(bits) > age(horizon)
 }
 
 /// The bits after a hit, given the published clocks.
@@ -109,6 +132,8 @@ struct Scale {
     clock: [u64; 2],
     /// Running mean size of the items, 0 until the first victim.
     mean: f64,
+    /// Items of protected with a stamp below this (in quanta) are worth no more than their stamp; 0 for usual.
+    stale_before: u64,
 }
 
 impl Scale {
@@ -123,9 +148,17 @@ impl Scale {
 
     /// An item's worth, in fractions of a quantum.
     fn rank<H>(&self, candidate: &Candidate<H>) -> u64 {
-        let now = self.clock[region(candidate.bits)] >> FRACTION_BITS;
-        let age = now.wrapping_sub(u64::from(candidate.bits)) & u64::from(STAMP);
-        ((now - age) << FRACTION_BITS) + self.gain(uses(candidate.bits), candidate.size)
+        let used = self.used(candidate.bits);
+        if used < self.stale_before && region(candidate.bits) == PROTECTED {
+            return used << FRACTION_BITS;
+        }
+        (used << FRACTION_BITS) + self.gain(uses(candidate.bits), candidate.size)
+    }
+
+    /// Where its region's clock was when an item was used last, in quanta.
+    fn used(&self, bits: Bits) -> u64 {
+        let now = self.clock[region(bits)] >> FRACTION_BITS;
+        now - (now.wrapping_sub(u64::from(bits)) & u64::from(STAMP))
     }
 
     fn stamp(&self, region: usize) -> u32 {
@@ -137,19 +170,23 @@ impl<H: Copy + PartialEq> Value<H> {
     pub(crate) fn new(volatile: bool, objective: Objective, seed: u64) -> Self {
         Value {
             volatile,
-            scale: Scale { objective, clock: [u64::from(STAMP + 1) << FRACTION_BITS; 2], mean: 0.0 },
+            scale: Scale { objective, clock: [u64::from(STAMP + 1) << FRACTION_BITS; 2], mean: 0.0, stale_before: 0 },
             draw: Draw::new(seed),
             pools: [Pool::new(), Pool::new()],
             ghost: None,
             share: SHARE,
             pending: None,
             dry: 0,
+            regret: Regret::new(),
+            shown: Shown::default(),
         }
     }
 
-    pub(crate) fn arriving(&mut self, hash: u64, size: u32, capacity: u64) -> Option<(usize, u32)> {
+    pub(crate) fn arriving(&mut self, shared: &Shared, hash: u64, size: u32, capacity: u64) -> Option<(usize, u32)> {
+        self.pass(shared, size, capacity);
         let ghost = self.ghost.as_mut()?;
-        let (from, uses) = ghost.take(hash)?;
+        let (from, uses, ago) = ghost.take(hash)?;
+        self.regret.returns(from, ago, ghost.left(from));
         let own = ghost.window(from).max(1) as f64;
         let other = ghost.window(1 - from).max(1) as f64;
         let step = STEP * f64::from(size) / capacity.max(1) as f64 * (other / own).max(1.0);
@@ -158,25 +195,47 @@ impl<H: Copy + PartialEq> Value<H> {
         Some((from, (uses + 1).min(USES_MAX)))
     }
 
+    /// Counts a miss, and sees whether the working set changes.
+    fn pass(&mut self, shared: &Shared, size: u32, capacity: u64) {
+        let Some(ghost) = &self.ghost else { return };
+        if !self.regret.arrives(size, capacity) {
+            return;
+        }
+        let mark = Mark {
+            clock: self.scale.clock.map(|clock| clock >> FRACTION_BITS),
+            left: [ghost.left(PROBATION), ghost.left(PROTECTED)],
+        };
+        let was_change = self.regret.is_change();
+        if self.regret.tick(mark, shared.take_kept()) {
+            self.scale.clock[PROTECTED] += 1 << FRACTION_BITS;
+            shared.publish(PROTECTED, self.scale.stamp(PROTECTED));
+        }
+        shared.publish_horizon(self.regret.lately().map(|clock| clock as u32 & STAMP));
+        self.scale.stale_before = self.regret.stale_before();
+        if was_change != self.regret.is_change() {
+            // They were ranked in another way.
+            self.pools = [Pool::new(), Pool::new()];
+        }
+    }
+
     pub(crate) fn victim<S: Store<Handle = H>>(
         &mut self,
         shared: &Shared,
         store: &S,
         arrival: Option<&Arrival>,
     ) -> Verdict<H> {
-        self.begin(store);
-        let probation_limit = self.share * store.capacity() as f64;
+        if self.scale.mean == 0.0 {
+            self.scale.mean = mean_size(store);
+        }
+        self.look(store);
         let newcomer = arrival.filter(|arrival| arrival.from.is_none());
         let coming = newcomer.map_or(0, |newcomer| u64::from(newcomer.size));
-        let over = (shared.bytes(PROBATION) + coming) as f64 > probation_limit;
-        self.look(store);
-        if let Some(newcomer) = newcomer.filter(|_| coming as f64 > probation_limit.max(1.0))
+        if let Some(newcomer) = newcomer.filter(|_| coming as f64 > (self.share * store.capacity() as f64).max(1.0))
             && self.is_worth_less(store, newcomer)
         {
             return Verdict::TurnAway;
         }
-        let probation_first = shared.bytes(PROBATION) > 0 && (over || shared.bytes(PROTECTED) == 0);
-        let first = if probation_first { PROBATION } else { PROTECTED };
+        let first = self.region_to_shrink(shared, store, coming);
         // The second round is for pools that held nothing but items that are gone.
         for _ in 0..2 {
             for region in [first, 1 - first] {
@@ -191,20 +250,50 @@ impl<H: Copy + PartialEq> Value<H> {
         Verdict::None
     }
 
-    /// The ghost and the mean size begin when room is needed for the first time.
-    fn begin<S: Store>(&mut self, store: &S) {
-        if self.scale.mean == 0.0 {
-            self.scale.mean = mean_size(store);
+    /// Probation when it is over its share, but stale items of protected before.
+    ///
+    /// The counters know nothing of deadlines: a volatile policy goes by the eligible items that were seen.
+    fn region_to_shrink<S: Store<Handle = H>>(&mut self, shared: &Shared, store: &S, coming: u64) -> usize {
+        let (probation, protected, limit) = if self.volatile {
+            let Shown { probation, all } = self.shown;
+            (probation, all - probation, self.share * all)
+        } else {
+            let bytes = |region| shared.bytes(region) as f64;
+            (bytes(PROBATION), bytes(PROTECTED), self.share * store.capacity() as f64 - coming as f64)
+        };
+        let is_over = probation > 0.0 && (probation > limit || protected <= 0.0);
+        if is_over && !self.protected_is_stale(store) { PROBATION } else { PROTECTED }
+    }
+
+    /// Whether protected's victim was used last before the working set changed; the victim stays known.
+    fn protected_is_stale<S: Store<Handle = H>>(&mut self, store: &S) -> bool {
+        if self.scale.stale_before == 0 {
+            return false;
         }
-        if self.ghost.is_none() {
-            self.ghost = Some(Ghost::new(store.items(), ghost_budget(store), GHOST_SLOTS));
-        }
+        let Some((victim, worth)) = self.least(store, PROTECTED) else {
+            return false;
+        };
+        self.pools[PROTECTED].offer(victim, worth);
+        worth >> FRACTION_BITS < self.scale.stale_before
     }
 
     /// One draw, which feeds both pools.
     fn look<S: Store<Handle = H>>(&mut self, store: &S) {
         let Value { draw, pools, scale, .. } = self;
-        draw.look(store, |candidate| pools[region(candidate.bits)].offer(candidate, scale.rank(&candidate)));
+        let lately = self.regret.lately().unwrap_or(0);
+        let (mut bytes, mut unused) = ([0u64; 2], 0);
+        draw.look(store, |candidate| {
+            let (region, size) = (region(candidate.bits), u64::from(candidate.size));
+            bytes[region] += size;
+            if region == PROTECTED && scale.used(candidate.bits) < lately {
+                unused += size;
+            }
+            pools[region].offer(candidate, scale.rank(&candidate));
+        });
+        self.regret.looked(unused, bytes[PROTECTED]);
+        let shown = &mut self.shown;
+        shown.probation = shown.probation * SHOWN_FADE + bytes[PROBATION] as f64;
+        shown.all = shown.all * SHOWN_FADE + (bytes[PROBATION] + bytes[PROTECTED]) as f64;
     }
 
     fn look_until_found<S: Store<Handle = H>>(&mut self, store: &S) {
@@ -251,6 +340,7 @@ impl<H: Copy + PartialEq> Value<H> {
     pub(crate) fn evicted(&mut self, shared: &Shared, hash: u64, bits: Bits, size: u32) {
         let left = region(bits);
         shared.leaves(left, size);
+        self.regret.evicted(left, self.scale.used(bits));
         if let Some((_, rank)) = self.pending.take().filter(|pending| pending.0 == bits) {
             self.dry = 0;
             if rank > self.scale.clock[left] {
@@ -285,14 +375,14 @@ impl<H: Copy + PartialEq> Value<H> {
         pack(PROTECTED, 1, self.scale.stamp(PROTECTED))
     }
 
-    pub(crate) fn maintain<S: Store>(&mut self, store: &S) {
-        let mean = &mut self.scale.mean;
-        if *mean > 0.0 {
-            *mean += (mean_size(store) - *mean) / 8.0;
+    /// Follows the mean size, and makes the ghost's table when `granted` bytes suffice. The bytes it wants granted.
+    pub(crate) fn maintain<S: Store>(&mut self, store: &S, granted: u64) -> u64 {
+        if self.scale.mean == 0.0 {
+            return 0;
         }
-        if let Some(ghost) = &mut self.ghost {
-            ghost.maintain(store.items(), ghost_budget(store));
-        }
+        self.scale.mean += (mean_size(store) - self.scale.mean) / 8.0;
+        let (items, budget) = (store.items(), ghost_budget(store));
+        Ghost::maintain(&mut self.ghost, items, budget, GHOST_SLOTS, granted)
     }
 
     pub(crate) fn memory(&self) -> u64 {

@@ -50,7 +50,7 @@ impl Locked<'_> {
         }
         if self.core.writes_to_upkeep == 0 {
             self.core.writes_to_upkeep = MAINTAIN_EVERY as u32;
-            self.with_policy(None, |policy, shared, view| policy.maintain(shared, view));
+            self.with_policy(None, |policy, shared, view| policy.maintain(shared, view, u64::MAX));
             self.settle_ledger();
         }
     }
