@@ -63,7 +63,7 @@ pub(crate) fn clear(scale: &Scale) -> Result<Measured, Failure> {
     let baseline = Baseline::take();
     let cache = measure::cache(limit)?;
     let told = |error: larder::Error| format!("no namespace: {error}");
-    let (large, small) = (cache.namespace(1).map_err(told)?, cache.namespace(2).map_err(told)?);
+    let (large, small) = (cache.namespace(1), cache.namespace(2));
     let empty = cache.memory().used;
     fill(&large, &noise, scale.of(ITEMS))?;
     fill(&small, &noise, 10)?;

@@ -1,8 +1,9 @@
 //! How a limit becomes shards, pages and address space.
 //!
 //! Each class of each shard leaves about half a page unused, and every page costs some 70 bytes of tables, so pages are
-//! about twice the square root of the limit: from 4 KiB at 1 MiB to 64 KiB at 1 GiB and above (a page of 64 KiB is emptied
-//! in well under a millisecond). Shards divide writers only - readers take no lock - so a few per core are plenty, and none
+//! about the square root of the limit: 4 KiB at 1 MiB, 64 KiB at 4 GiB and above (a page of 64 KiB is emptied in well under
+//! a millisecond). Between 4 and 64 MiB they are larger than that, 8 KiB, because items above half a page take whole
+//! operating-system pages. Shards divide writers only - readers take no lock - so a few per core are plenty, and none
 //! is made smaller than 64 MiB.
 
 use super::Config;
@@ -77,8 +78,9 @@ impl Geometry {
     }
 
     fn page_size_for(limit: u64) -> usize {
-        let wanted = 2 * limit.isqrt() as usize;
-        (wanted.next_power_of_two() / if wanted.is_power_of_two() { 1 } else { 2 }).clamp(4 << 10, 64 << 10)
+        let wanted = limit.isqrt() as usize;
+        let least = if limit >= 4 << 20 { 8 << 10 } else { 4 << 10 };
+        (wanted.next_power_of_two() / if wanted.is_power_of_two() { 1 } else { 2 }).clamp(least, 64 << 10)
     }
 
     fn shards_for(limit: u64) -> usize {
@@ -101,7 +103,7 @@ mod tests {
     #[test]
     fn from_a_megabyte_to_hundreds_of_gigabytes() {
         for (limit, page) in
-            [(1 << 20, 4 << 10), (16 << 20, 8 << 10), (256 << 20, 32 << 10), (2 << 30, 64 << 10), (400 << 30, 64 << 10)]
+            [(1 << 20, 4 << 10), (16 << 20, 8 << 10), (256 << 20, 16 << 10), (2 << 30, 32 << 10), (400 << 30, 64 << 10)]
         {
             assert_eq!(Geometry::page_size_for(limit), page, "limit {limit}");
             let shards = Geometry::shards_for(limit);

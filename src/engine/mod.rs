@@ -67,6 +67,27 @@ pub(crate) struct Key<'k> {
     pub(crate) hash: u64,
 }
 
+/// How long an operation waits for memory to be found: as long as some is.
+#[derive(Debug, Default)]
+pub(crate) struct Patience {
+    pub(crate) rounds: u64,
+    least_used: Option<u64>,
+    /// Rounds since less was used than ever before.
+    fruitless: u32,
+}
+
+impl Patience {
+    fn is_over(&mut self, used: u64) -> bool {
+        if self.least_used.is_none_or(|least| used < least) {
+            self.least_used = Some(used);
+            self.fruitless = 0;
+        }
+        self.fruitless += 1;
+        // Rounds that evict items do not all free a page.
+        self.fruitless > 1024
+    }
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Engine {
@@ -168,18 +189,17 @@ impl Engine {
     ) -> Result<R> {
         let shard = self.shard(hash);
         let mut prepaid = 0;
-        let mut rounds = 0;
+        let mut patience = Patience::default();
         let result = loop {
             let mut locked = shard.lock(&self.ctx);
-            locked.asked = rounds > 4;
+            locked.asked = patience.rounds > 4;
             match op(&mut locked, &mut prepaid) {
                 Ok(done) => break Ok(done),
                 Err(shortage) => {
                     drop(locked);
-                    if let Err(e) = self.collect(shortage, shard, rounds, &mut prepaid) {
+                    if let Err(e) = self.collect(shortage, shard, &mut patience, &mut prepaid) {
                         break Err(e);
                     }
-                    rounds += 1;
                 }
             }
         };
@@ -187,9 +207,16 @@ impl Engine {
         result
     }
 
-    /// Finds memory that a shard lacks. An error when there is none, or after too many rounds.
-    pub(crate) fn collect(&self, shortage: Shortage, home: &Shard, round: u64, prepaid: &mut u64) -> Result<()> {
+    /// Finds memory that a shard lacks. An error when there is none, or when many rounds have not freed any.
+    pub(crate) fn collect(
+        &self,
+        shortage: Shortage,
+        home: &Shard,
+        patience: &mut Patience,
+        prepaid: &mut u64,
+    ) -> Result<()> {
         let arena = &self.ctx.arena;
+        patience.rounds += 1;
         match shortage {
             Shortage::Memory(e) => Err(e),
             Shortage::Page => {
@@ -202,7 +229,7 @@ impl Engine {
                     *prepaid += bytes;
                     return Ok(());
                 }
-                if round > 256 + 64 * (bytes / arena.page_size() as u64) {
+                if patience.is_over(arena.ledger.used()) {
                     return Err(Error::new(
                         ErrorKind::OutOfMemory,
                         format!(

@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 
 use smallvec::SmallVec;
 
-use super::{Engine, Key, SetSpec};
+use super::{Engine, Key, Patience, SetSpec};
 use crate::error::{Error, ErrorKind, Result};
 use crate::shard::{Cause, Locked, New, Room, Shortage};
 use crate::slab::{Attributes, Locator};
@@ -100,11 +100,11 @@ impl Engine {
     /// Steps 3 to 5. False if something has changed meanwhile.
     fn apply(&self, keys: &[Key<'_>], seen: &[Option<Seen>], effects: &[Effect]) -> Result<bool> {
         let mut prepaid = 0;
-        let mut rounds = 0;
+        let mut patience = Patience::default();
         let result = loop {
             let mut locks = self.lock_all(keys);
             for (_, locked) in &mut locks {
-                locked.asked = rounds > 4;
+                locked.asked = patience.rounds > 4;
             }
             let mut staged: SmallVec<[(usize, Locator); 4]> = SmallVec::new();
             let shortage = self.stage_all(keys, seen, effects, &mut locks, &mut staged, &mut prepaid);
@@ -123,12 +123,11 @@ impl Engine {
             match shortage {
                 None => break Ok(false),
                 Some((i, shortage)) => {
-                    if let Err(error) = self.collect(shortage, self.shard(keys[i].hash), rounds, &mut prepaid) {
+                    if let Err(error) = self.collect(shortage, self.shard(keys[i].hash), &mut patience, &mut prepaid) {
                         break Err(error);
                     }
                 }
             }
-            rounds += 1;
         };
         self.ctx.arena.ledger.release(crate::slab::Account::Slab, prepaid);
         result

@@ -13,9 +13,14 @@ use crate::slab::{ClassId, thread_cpu_ns};
 #[derive(Debug, Default)]
 pub(super) struct UpkeepState {
     pub(super) runs: AtomicU64,
+    /// When the pool was last looked at, and the idle pages found then that were not given back yet.
+    pool_watched_at: AtomicU64,
+    pool_idle: AtomicU64,
     pub(super) cpu_ns: AtomicU64,
 }
 
+/// A pooled page that nobody has needed for so long goes back to the system.
+const POOL_PERIOD_MS: u64 = 5_000;
 /// Buckets that a policy which takes over is shown in one hold of a lock.
 const ADOPT_STEP: u64 = 128;
 
@@ -163,9 +168,20 @@ impl Engine {
 
     /// Whether maintenance has something to do.
     pub(crate) fn needs_upkeep(&self) -> bool {
-        self.ctx.flush_due()
+        self.watch_pool()
+            || self.ctx.flush_due()
             || self.ctx.arena.ledger.excess() > 0
             || self.shards.iter().any(|s| s.needs_upkeep(&self.ctx))
+    }
+
+    /// Looks at the pool from time to time. True if pages that nobody needs are to be given back.
+    fn watch_pool(&self) -> bool {
+        let now = self.ctx.now();
+        if now.saturating_sub(self.upkeep.pool_watched_at.load(Relaxed)) >= POOL_PERIOD_MS {
+            self.upkeep.pool_watched_at.store(now, Relaxed);
+            self.upkeep.pool_idle.store(self.ctx.arena.watch_pool() as u64, Relaxed);
+        }
+        self.upkeep.pool_idle.load(Relaxed) > 0
     }
 
     /// Works for up to `budget` of CPU time, a step at a time, or until there is nothing left to do. Returns the time used
@@ -194,6 +210,10 @@ impl Engine {
                     break;
                 }
             }
+        }
+        while self.watch_pool() && used() < budget {
+            let left = if self.ctx.arena.give_back_pooled() { self.upkeep.pool_idle.load(Relaxed) - 1 } else { 0 };
+            self.upkeep.pool_idle.store(left, Relaxed);
         }
         for shard in &self.shards {
             shard.lock(&self.ctx).settle_ledger();

@@ -47,8 +47,8 @@ pub(crate) enum Progress {
     Stuck,
 }
 
-/// Rounds of `make_space` for one item before whole pages are dropped.
-const ROUNDS: u32 = 2_000;
+/// Rounds of `make_space` for one item before a page is squeezed out, so that no write evicts hundreds of items in vain.
+const ROUNDS: u32 = 8;
 /// Victims of one round at most.
 const BATCH: u64 = 8;
 
@@ -128,7 +128,8 @@ impl Locked<'_> {
             if self.is_poor() {
                 return Err(Shortage::Page);
             }
-            let progress = if round < ROUNDS { self.make_space(Some(class), arrival) } else { self.drop_a_page() };
+            let squeeze = round >= ROUNDS && !self.core.may_refuse();
+            let progress = if squeeze { self.squeeze_page() } else { self.make_space(Some(class), arrival) };
             match progress {
                 Progress::Made => {}
                 Progress::TurnedAway => return Ok(Room::TurnedAway),
@@ -365,23 +366,22 @@ impl Locked<'_> {
         self.core.limbo.push(from, size);
     }
 
-    /// Evicts everything that may be evicted from one page: the way out when single victims never free a page.
-    fn drop_a_page(&mut self) -> Progress {
-        if self.core.may_refuse() {
-            return Progress::Stuck;
-        }
+    /// Empties the page with the fewest live bytes of all: its items go to other pages of their class as far as those have
+    /// room, and the rest is evicted. The way out when single victims, scattered over many classes, free no page.
+    fn squeeze_page(&mut self) -> Progress {
         self.busy();
-        let units = self.core.slab.unit_count();
-        let start = self.random() % u64::from(units.max(1));
-        let unread = self.ctx.sessions.announced();
-        let candidates = (0..units).map(|i| UnitId(((start + u64::from(i)) % u64::from(units)) as u32));
-        let chosen = candidates.into_iter().find(|&unit| {
-            let slab = &self.core.slab;
-            let (from, to) = if slab.exists(unit) { slab.range(&self.ctx.arena, unit) } else { return false };
-            slab.unit(unit).pinned == 0 && !unread.iter().any(|raw| (from..to).contains(raw))
-        });
-        let Some(unit) = chosen else { return Progress::Stuck };
-        if self.evict_page(unit) { Progress::Made } else { Progress::Stuck }
+        let announced = self.ctx.sessions.announced();
+        let slab = &self.core.slab;
+        let unread = |unit| {
+            let (start, end) = slab.range(&self.ctx.arena, unit);
+            !announced.iter().any(|raw| (start..end).contains(raw))
+        };
+        let sparsest = (0..slab.classes.len()).filter_map(|class| slab.sparsest(ClassId(class as u8), unread));
+        let live = |unit: &UnitId| slab.unit(*unit).used * slab.unit(*unit).chunk;
+        let any =
+            || (0..slab.unit_count()).map(UnitId).find(|&u| slab.exists(u) && slab.unit(u).pinned == 0 && unread(u));
+        let Some(unit) = sparsest.min_by_key(live).or_else(any) else { return Progress::Stuck };
+        if self.empty_page(unit) || self.evict_page(unit) { Progress::Made } else { Progress::Stuck }
     }
 
     /// Evicts all items of a page; true if that freed it.

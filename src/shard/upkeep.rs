@@ -9,11 +9,11 @@ use crate::slab::{Account, Locator, Slot};
 /// Writes between two looks at the table.
 const TABLE_EVERY: u32 = 4;
 /// Home buckets that one look moves, when the table is on its way to another size.
-const HOMES: u64 = 24;
+const HOMES: u64 = 32;
 /// The table grows above this many items a hundred slots ...
-const GROW_AT: u64 = 87;
+const GROW_AT: u64 = 90;
 /// ... and shrinks below this many.
-const SHRINK_AT: u64 = 65;
+const SHRINK_AT: u64 = 68;
 
 impl Locked<'_> {
     /// Charges what a new shard is made of, ledger or no ledger.

@@ -56,11 +56,19 @@ struct Free {
     fresh: u32,
     /// Committed pages of no class.
     pool: Vec<PageId>,
+    /// The fewest pooled pages there were since the pool was last looked at: nobody has needed so many.
+    idle: usize,
     /// Uncommitted stretches that were spans or pages once: start to length.
     runs: BTreeMap<u32, u32>,
 }
 
 impl Free {
+    fn take_pooled(&mut self) -> Option<PageId> {
+        let page = self.pool.pop();
+        self.idle = self.idle.min(self.pool.len());
+        page
+    }
+
     /// Takes `n` neighbouring uncommitted pages: from a run if one is long enough, else fresh.
     fn take_run(&mut self, n: u32, page_count: u32) -> Option<PageId> {
         let found = self.runs.iter().find(|&(_, &len)| len >= n).map(|(&start, &len)| (start, len));
@@ -115,7 +123,7 @@ impl Arena {
             page_size,
             page_shift: page_size.trailing_zeros(),
             page_count,
-            free: Mutex::new(Free { fresh: 1, pool: Vec::new(), runs: BTreeMap::new() }),
+            free: Mutex::new(Free { fresh: 1, pool: Vec::new(), idle: 0, runs: BTreeMap::new() }),
             ledger,
             commit_failures: AtomicU64::new(0),
         };
@@ -205,7 +213,7 @@ impl Arena {
 
     /// A committed page, from the pool or new. None if the ledger has no room for one.
     pub(crate) fn take_page(&self) -> Result<Option<PageId>> {
-        if let Some(page) = self.free.lock().pool.pop() {
+        if let Some(page) = self.free.lock().take_pooled() {
             return Ok(Some(page));
         }
         if !self.ledger.charge(Account::Slab, self.page_size as u64 + TABLE_ENTRY) {
@@ -248,9 +256,26 @@ impl Arena {
             if self.ledger.used() + bytes <= self.ledger.room() {
                 return;
             }
-            let Some(page) = self.free.lock().pool.pop() else { return };
+            let Some(page) = self.free.lock().take_pooled() else { return };
             self.decommit_page(page);
         }
+    }
+
+    /// Begins a new period of watching the pool; returns how many pages nobody has needed in the one that ends.
+    pub(crate) fn watch_pool(&self) -> usize {
+        let mut free = self.free.lock();
+        let idle = free.idle;
+        free.idle = free.pool.len();
+        idle
+    }
+
+    /// Gives one pooled page back to the system; false if there is none.
+    pub(crate) fn give_back_pooled(&self) -> bool {
+        let page = self.free.lock().take_pooled();
+        if let Some(page) = page {
+            self.decommit_page(page);
+        }
+        page.is_some()
     }
 
     /// Ledger bytes of a span for an item of `len` bytes.

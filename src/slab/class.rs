@@ -1,6 +1,6 @@
 //! Slab classes: the chunk sizes into which pages are cut.
 //!
-//! Sizes grow by a factor from the smallest chunk to a quarter of a page, and each is then widened to the largest one of
+//! Sizes grow by a factor from the smallest chunk to half a page, and each is then widened to the largest one of
 //! which as many fit into a page, so that no page has a useless tail. Larger items get spans of their own.
 
 use crate::error::{Error, ErrorKind, Result};
@@ -44,7 +44,7 @@ impl Classes {
                 format!("chunk_size_growth_factor is {factor}; it must be a number above 1, for example 1.25"),
             ));
         }
-        let largest = page_size / 4 / ALIGN * ALIGN;
+        let largest = page_size / 2 / ALIGN * ALIGN;
         if chunk_size < 16 || chunk_size > largest {
             return Err(Error::new(
                 ErrorKind::InvalidConfig,
@@ -126,7 +126,7 @@ mod tests {
                 last = size;
             }
             assert_eq!(classes.of(last as usize + 1), None);
-            assert!(last as usize * 4 <= page);
+            assert!(last as usize * 2 <= page);
         }
     }
 
