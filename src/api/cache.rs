@@ -61,7 +61,8 @@ pub struct Upkeep {
 struct Owner {
     engine: Arc<Engine>,
     name: String,
-    thread: Option<Upkeeper>,
+    /// Ends with the last handle.
+    _upkeeper: Option<Upkeeper>,
 }
 
 #[derive(Debug)]
@@ -143,11 +144,11 @@ impl Cache {
 
     pub(super) fn start(engine: Engine, maintenance: Maintenance, share: f64, name: String) -> Result<Cache> {
         let engine = Arc::new(engine);
-        let thread = match maintenance {
+        let upkeeper = match maintenance {
             Maintenance::Thread => Some(Upkeeper::start(&engine, share, &name)?),
             Maintenance::Manual => None,
         };
-        Ok(Cache { owner: Arc::new(Owner { engine, name, thread }), namespace: 0 })
+        Ok(Cache { owner: Arc::new(Owner { engine, name, _upkeeper: upkeeper }), namespace: 0 })
     }
 
     #[inline(always)]

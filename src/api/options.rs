@@ -23,10 +23,6 @@ use crate::slab::{Attributes, Kind};
 pub struct Token(u64);
 
 impl Token {
-    pub(super) fn new(raw: u64) -> Token {
-        Token(raw)
-    }
-
     /// The token as a number, for a wire.
     ///
     /// # Examples

@@ -57,12 +57,12 @@ pub(crate) struct ShardReport {
 
 impl Engine {
     pub(crate) fn memory(&self) -> MemoryUse {
+        self.settle_sessions();
         let (ledger, arena) = (&self.ctx.arena.ledger, &self.ctx.arena);
         let mut sum = MemoryUse {
             limit: ledger.limit(),
             reserved: ledger.reserved(),
             pooled: arena.pooled_bytes(),
-            side: self.ctx.sessions.memory(),
             ..MemoryUse::default()
         };
         for shard in self.shards() {
@@ -78,7 +78,7 @@ impl Engine {
         }
         sum.slab = ledger.of(Account::Slab);
         sum.index = ledger.of(Account::Index);
-        sum.side += ledger.of(Account::Side);
+        sum.side = ledger.of(Account::Side);
         sum.used = sum.slab + sum.index + sum.side;
         sum
     }

@@ -145,6 +145,11 @@ impl Engine {
         for (i, (&key, effect)) in keys.iter().zip(effects).enumerate() {
             let Effect::Store(value, spec) = effect else { continue };
             let locked = self.locked(locks, key);
+            if seen[i].is_none()
+                && let Err(shortage) = locked.check_table_room()
+            {
+                return Some((i, shortage));
+            }
             let attributes = self.attributes(locked, key, spec, seen[i].as_ref().map(|s| s.attributes));
             let parts: [&[u8]; 1] = [value];
             let new = New { hash: key.hash, key: key.bytes, parts: &parts, vlen: value.len(), attributes };

@@ -7,12 +7,14 @@ use super::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::policy::{EvictionPolicy, Objective};
 use crate::shard::Automove;
-use crate::slab::{ClassId, thread_cpu_ns};
+use crate::slab::{Account, ClassId, thread_cpu_ns};
 
 /// Figures of maintenance.
 #[derive(Debug, Default)]
 pub(super) struct UpkeepState {
     pub(super) runs: AtomicU64,
+    /// Bytes of sessions that are on the ledger.
+    sessions_charged: AtomicU64,
     /// When the pool was last looked at, and the idle pages found then that were not given back yet.
     pool_watched_at: AtomicU64,
     pool_idle: AtomicU64,
@@ -205,7 +207,7 @@ impl Engine {
         while !done && used() < budget {
             done = true;
             for shard in &self.shards {
-                done &= !shard.sweep_once(&self.ctx);
+                done &= !shard.upkeep_once(&self.ctx);
                 if used() >= budget {
                     break;
                 }
@@ -218,10 +220,18 @@ impl Engine {
         for shard in &self.shards {
             shard.lock(&self.ctx).settle_ledger();
         }
+        self.settle_sessions();
         self.upkeep.runs.fetch_add(1, Relaxed);
         let used = used();
         self.upkeep.cpu_ns.fetch_add(used.as_nanos() as u64, Relaxed);
         (used, done && !self.needs_upkeep())
+    }
+
+    /// Lets the ledger know what the threads' sessions take: a few hundred bytes each, and they never become fewer.
+    pub(super) fn settle_sessions(&self) {
+        let now = self.ctx.sessions.memory();
+        let before = self.upkeep.sessions_charged.fetch_max(now, Relaxed);
+        self.ctx.arena.ledger.force(Account::Side, now.saturating_sub(before));
     }
 
     /// Checks every invariant that can be checked while nobody else is at work; panics where one does not hold. For tests.
@@ -231,6 +241,6 @@ impl Engine {
         }
         let ledger = &self.ctx.arena.ledger;
         let owned: u64 = self.shards.iter().map(|s| s.owned_bytes()).sum();
-        assert!(ledger.of(crate::slab::Account::Slab) >= owned + self.ctx.arena.pooled_bytes());
+        assert!(ledger.of(Account::Slab) >= owned + self.ctx.arena.pooled_bytes());
     }
 }

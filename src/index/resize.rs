@@ -60,14 +60,19 @@ impl Table {
         });
     }
 
+    /// Whether there is a smaller size.
+    pub(crate) fn can_shrink(&self) -> bool {
+        self.sizes().1 > MIN_BUCKETS
+    }
+
     /// Begins to shrink to eight ninths, if the table is larger than the smallest. The table must be at rest.
     pub(crate) fn begin_shrink(&self) -> bool {
         let (small, big, _) = self.sizes();
         debug_assert_eq!(small, big);
-        let less = (big - big.div_ceil(9)).max(MIN_BUCKETS);
-        if less >= big {
+        if !self.can_shrink() {
             return false;
         }
+        let less = (big - big.div_ceil(9)).max(MIN_BUCKETS);
         self.moving(|| {
             // Pointer first: while it is 0, the big size counts for everybody, whatever `small` says.
             self.geometry.pointer.store(0, Ordering::Release);

@@ -1,6 +1,6 @@
 //! Who leaves when room is needed: the choice. (The mechanism - finding the slot, freeing the chunk - is the shard's.)
 //!
-//! A policy sees items only through [`Store`]: their 22 bits of state, which live in the index slot, and their size. The
+//! A policy sees items only through `Store`: their 22 bits of state, which live in the index slot, and their size. The
 //! same code runs in the engine's shards and in the [`Simulator`].
 
 mod ghost;

@@ -15,7 +15,7 @@
 //! Invariants:
 //! 1. A key's hash names its shard; all that happens to the key happens under that shard's lock, reads excepted.
 //! 2. Lock order: shards by number, then the arena's free list. Nothing else is locked under a shard's lock but the list of
-//!    sessions, for reading. No code of the user runs under it.
+//!    sessions. No code of the user runs under it but the clock.
 //! 3. An item in the table is counted: in `items`, its chunk in `chunk_bytes`, in the policy, and, if it has an end, in its
 //!    unit's `with_end` and `volatile_items`, with its unit's deadline at or before its end. If its generation is current it
 //!    is counted in its namespace too.
@@ -182,12 +182,6 @@ impl Shard {
     /// Bytes of pages that this shard owns.
     pub(crate) fn owned_bytes(&self) -> u64 {
         self.core.lock().slab.owned_bytes
-    }
-
-    /// Takes the lock if nobody has it.
-    pub(crate) fn try_lock<'a>(&'a self, ctx: &'a Context) -> Option<Locked<'a>> {
-        let core = self.core.try_lock()?;
-        Some(Locked { core, shard: self, ctx, now: ctx.now(), asked: false, busy_since: None })
     }
 }
 

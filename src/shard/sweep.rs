@@ -45,9 +45,23 @@ impl Shard {
         true
     }
 
-    /// Whether there is anything to sweep.
+    /// Sweeps one step or, with nothing to sweep, takes the table a step to its right size. False if there is nothing to do.
+    pub(crate) fn upkeep_once(&self, ctx: &Context) -> bool {
+        if self.sweep_once(ctx) {
+            return true;
+        }
+        let mut locked = self.lock(ctx);
+        let busy = locked.has_sizing();
+        if busy {
+            locked.size_table();
+        }
+        busy
+    }
+
+    /// Whether there is anything to do.
     pub(crate) fn needs_upkeep(&self, ctx: &Context) -> bool {
-        self.lock(ctx).has_sweeping()
+        let locked = self.lock(ctx);
+        locked.has_sweeping() || locked.has_sizing()
     }
 }
 

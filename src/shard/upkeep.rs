@@ -1,7 +1,8 @@
 //! What has to be done now and then, a little with every few writes: the table's size, the policy's upkeep, the ledger.
 
 use super::Locked;
-use super::space::Progress;
+use super::space::{Progress, Shortage};
+use crate::error::{Error, ErrorKind};
 use crate::index::prefetch_item;
 use crate::policy::{EvictionPolicy, MAINTAIN_EVERY, Objective, Policy};
 use crate::slab::{Account, Locator, Slot};
@@ -10,10 +11,19 @@ use crate::slab::{Account, Locator, Slot};
 const TABLE_EVERY: u32 = 4;
 /// Home buckets that one look moves, when the table is on its way to another size.
 const HOMES: u64 = 32;
-/// The table grows above this many items a hundred slots ...
+/// The table grows at this many items a hundred slots.
 const GROW_AT: u64 = 90;
-/// ... and shrinks below this many.
+/// At this many, an item may find no place.
+const FULL_AT: u64 = 93;
+/// It shrinks below this many.
 const SHRINK_AT: u64 = 68;
+
+pub(super) fn index_is_full() -> Error {
+    Error::new(
+        ErrorKind::OutOfMemory,
+        "no room in the index, and no memory to let it grow: raise max_memory, or choose a policy that evicts",
+    )
+}
 
 impl Locked<'_> {
     /// Charges what a new shard is made of, ledger or no ledger.
@@ -73,6 +83,24 @@ impl Locked<'_> {
 
     fn load(&self) -> u64 {
         self.core.items * 100 / (self.shard.table.homes() * 7)
+    }
+
+    /// Whether the table is on its way to another size, or should be on the way to a smaller one.
+    pub(crate) fn has_sizing(&self) -> bool {
+        let table = &self.shard.table;
+        self.core.adopting.is_none() && (table.is_resizing() || (self.load() < SHRINK_AT && table.can_shrink()))
+    }
+
+    /// Refuses an item while the table is so full that it might find no place, and cannot grow. So what is staged can be
+    /// published.
+    pub(crate) fn check_table_room(&mut self) -> Result<(), Shortage> {
+        if self.load() >= FULL_AT && !self.shard.table.is_resizing() {
+            self.begin_growth();
+            if !self.shard.table.is_resizing() && self.core.may_refuse() {
+                return Err(index_is_full().into());
+            }
+        }
+        Ok(())
     }
 
     /// Begins, carries on or ends a change of the table's size.
@@ -157,8 +185,8 @@ impl Locked<'_> {
         if !self.shard.table.is_resizing() && attempt == 0 {
             self.begin_growth();
         }
-        // On to the hash's own home, which is where room is needed.
-        if self.shard.table.is_resizing() && attempt <= self.shard.table.homes() / HOMES {
+        // With some luck on to the hash's own home; no further than a bounded hold allows.
+        if self.shard.table.is_resizing() && attempt <= 64 {
             self.core.growing = true;
             self.resize_step(HOMES);
             return true;

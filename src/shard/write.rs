@@ -6,7 +6,7 @@
 use super::read::is_over;
 use super::space::{Room, Shortage};
 use super::{Cause, Locked, Tally};
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::index::Place;
 use crate::policy::Arrival;
 use crate::slab::{Attributes, ItemRef, Locator, Slot, UnitId};
@@ -272,10 +272,7 @@ impl Locked<'_> {
             attempt += 1;
             if !self.make_table_room(hash, attempt - 1) {
                 self.retire_unpublished(locator);
-                return Err(Error::new(
-                    ErrorKind::OutOfMemory,
-                    "no room in the index, and no memory to let it grow: raise max_memory, or choose a policy that evicts",
-                ));
+                return Err(super::upkeep::index_is_full());
             }
         }
         self.count_in(locator);
@@ -320,6 +317,9 @@ impl Locked<'_> {
     ) -> Result<Stored, Shortage> {
         let known = self.find_any(new.hash, new.attributes.namespace, new.key);
         let known = known.filter(|found| self.end_of(self.item(found.locator)).is_none());
+        if known.is_none() {
+            self.check_table_room()?;
+        }
         if known.is_none() && arrival.is_none() {
             *arrival = Some(self.announce(new.hash, new.item_len()));
         }

@@ -47,10 +47,6 @@ impl Locator {
     pub(crate) fn raw(self) -> u64 {
         self.0
     }
-
-    pub(crate) fn from_raw(raw: u64) -> Option<Locator> {
-        (raw != 0 && raw <= LOCATOR_MASK).then_some(Locator(raw))
-    }
 }
 
 /// The word in an index slot.

@@ -1,0 +1,107 @@
+//! How long one operation takes: `cargo bench`. Keys of 20 bytes, values of 100, items with a deadline, everything else as
+//! the builder gives it. The reader touches every byte of the value.
+
+use std::hint::black_box;
+use std::time::Duration;
+
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use larder::{Cache, SetOptions};
+
+const VALUE: [u8; 100] = [7; 100];
+
+fn key(n: u64) -> [u8; 20] {
+    let mut key = *b"key:0000000000000000";
+    for (i, byte) in key[4..].iter_mut().enumerate() {
+        *byte = b"0123456789abcdef"[(n >> (60 - 4 * i)) as usize & 15];
+    }
+    key
+}
+
+fn sum(value: &[u8]) -> u64 {
+    value.iter().map(|&b| u64::from(b)).sum()
+}
+
+/// A cache with room for `items` twice over, and `items` in it.
+fn filled(items: u64) -> Cache {
+    let cache = Cache::new(items * 320 + (8 << 20)).expect("a cache");
+    let options = SetOptions::new().ttl(Duration::from_secs(3600));
+    for n in 0..items {
+        cache.set_with(&key(n), &VALUE, &options).expect("room");
+    }
+    cache
+}
+
+/// Numbers below `below`, the same in every run.
+fn numbers(below: u64) -> Vec<u64> {
+    let mut state = 1u64;
+    let next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state % below
+    };
+    std::iter::repeat_with(next).take(1 << 16).collect()
+}
+
+fn gets(c: &mut Criterion) {
+    for (name, items) in [("10k", 10_000), ("1M", 1_000_000)] {
+        let cache = filled(items);
+        let keys: Vec<[u8; 20]> = numbers(items).into_iter().map(key).collect();
+        let absent: Vec<[u8; 20]> = numbers(items).into_iter().map(|n| key(n + items)).collect();
+        let mut group = c.benchmark_group(format!("get {name}"));
+        group.throughput(Throughput::Elements(keys.len() as u64));
+        group.bench_function("hit", |b| {
+            b.iter(|| keys.iter().map(|key| cache.read(key, sum).unwrap_or(0)).sum::<u64>());
+        });
+        group.bench_function("hit, guard", |b| {
+            b.iter(|| {
+                keys.iter().filter_map(|key| cache.get(key).ok().flatten()).map(|value| sum(&value)).sum::<u64>()
+            });
+        });
+        group.bench_function("miss", |b| b.iter(|| absent.iter().filter(|key| cache.contains(*key)).count()));
+        group.bench_function("batch", |b| {
+            b.iter(|| {
+                let mut total = 0;
+                cache.get_many(&keys, |_, value| total += value.map_or(0, sum));
+                total
+            });
+        });
+        group.finish();
+    }
+}
+
+fn sets(c: &mut Criterion) {
+    let options = SetOptions::new().ttl(Duration::from_secs(3600));
+    let mut group = c.benchmark_group("set");
+    group.throughput(Throughput::Elements(1));
+    let cache = filled(100_000);
+    let keys: Vec<[u8; 20]> = numbers(100_000).into_iter().map(key).collect();
+    let mut next = 0;
+    group.bench_function("over another", |b| {
+        b.iter(|| {
+            next = (next + 1) % keys.len();
+            black_box(cache.set_with(&keys[next], &VALUE, &options).is_ok())
+        });
+    });
+    let full = Cache::new(64 << 20).expect("a cache");
+    let mut fresh = 0;
+    while full.stats().evictions == 0 {
+        for _ in 0..10_000 {
+            fresh += 1;
+            full.set_with(&key(fresh), &VALUE, &options).expect("room");
+        }
+    }
+    group.bench_function("evicting", |b| {
+        b.iter(|| {
+            fresh += 1;
+            black_box(full.set_with(&key(fresh), &VALUE, &options).is_ok())
+        });
+    });
+    group.bench_function("growing from empty to 100k", |b| {
+        b.iter_batched(|| (), |()| filled(100_000), BatchSize::PerIteration);
+    });
+    group.finish();
+}
+
+criterion_group!(benches, gets, sets);
+criterion_main!(benches);
