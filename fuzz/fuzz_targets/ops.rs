@@ -174,7 +174,7 @@ impl<'a> Run<'a> {
                 self.set(key, &value_bytes(value.fill, value.len), life, flags, condition);
             }
             Op::Fill { from, count, value } => {
-                for i in 0..u16::from(count) {
+                for i in 0..u16::from(count % 64) {
                     let key = Key { number: from.number.wrapping_add(i), ..from };
                     let bytes = value_bytes(value.fill.wrapping_add(i as u8), value.len % 512);
                     self.set(key, &bytes, Life::Default, 0, If::Always);

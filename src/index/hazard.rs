@@ -228,7 +228,7 @@ impl Sessions {
     }
 
     /// Adds a session by hand, for models that have no thread-local storage.
-    #[cfg(any(loom, test))]
+    #[cfg(all(test, loom))]
     pub(crate) fn add(&self) -> Arc<Session> {
         self.adopt()
     }

@@ -8,8 +8,7 @@
 //! memory model lets a load return. It knows sequential consistency of fences only, so what relies on the one order of all
 //! `SeqCst` accesses is modelled with the fence that stands beside them (`Session::announce`, `Sessions::announced`).
 //!
-//! Each model names the weakenings that it was seen to catch; `docs/verification.md` has the whole table, with those that
-//! none catches.
+//! `docs/verification.md` has the table of weakenings that they were seen to catch, and of those that none catches.
 #![allow(unsafe_code)]
 
 use std::sync::Arc;
@@ -95,6 +94,8 @@ fn hit(table: &Table, account: &Account, hash: u64, n: u64, bits: u32) -> bool {
 
 /// A hit against a replacement and a removal: what the writer takes out has every accounted change in it, so that the account
 /// ends at nothing.
+///
+/// Seen to catch: a slot emptied, replaced or changed by load and store instead of one access.
 #[test]
 fn every_change_of_a_slot_is_accounted_once() {
     explore(|| {
@@ -118,6 +119,8 @@ fn every_change_of_a_slot_is_accounted_once() {
 }
 
 /// Two hits against a move of their item, which is in two slots for a moment: the account is that of the bits that stand.
+///
+/// Seen to catch: a late change of the original dropped, an overruled change not told.
 #[test]
 fn a_move_loses_no_change_and_no_account() {
     explore(|| {
@@ -197,6 +200,8 @@ impl Shard {
 
 /// An item is replaced and its chunk used again at once if nobody announces it, under the same key: the reader sees the first,
 /// the second or the third value, whole.
+///
+/// Seen to catch: a missing fence on either side, relaxed announcements, looks or swaps, no second look.
 #[test]
 fn a_chunk_is_not_reused_under_a_reader() {
     explore(|| {
@@ -244,6 +249,8 @@ fn a_removed_item_is_not_overwritten_under_a_reader() {
 
 /// A slot is emptied and filled again, with an item of the same tag: a reader that has seen the tag before comes to the new
 /// item through the slot alone, and finds its bytes whole.
+///
+/// Seen to catch: `fill` with a relaxed store of the slot.
 #[test]
 fn a_refilled_slot_leads_to_whole_bytes() {
     explore(|| {
@@ -306,6 +313,8 @@ fn always_found(hash: u64, prepare: impl Fn(&Table), change: impl Fn(&Table)) {
 }
 
 /// The table grows by a step that moves the item, and then to the end.
+///
+/// Seen to catch: a miss believed too early, `moves` relaxed or not odd, the original gone before its copy is there.
 #[test]
 fn an_item_is_found_while_its_table_grows() {
     let hash = far_mover();
