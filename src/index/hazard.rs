@@ -12,7 +12,7 @@
 //! All four marked accesses are in one total order. If the reader's second look comes before the swap, its announcement
 //! comes before the writer's reading of it, so the writer sees it and leaves the chunk alone. If it comes after, the reader
 //! sees another word and does not touch the bytes. Taking back releases, reading acquires: what the reader did with the
-//! bytes is over before they are written again. `tests/loom.rs` models it and lists the weaker orderings it catches.
+//! bytes is over before they are written again. `index::models` models it and lists the weaker orderings it catches.
 //!
 //! Invariants:
 //! 1. A session is used by one thread at a time. It outlives the thread; the next new thread takes it over.
@@ -228,7 +228,7 @@ impl Sessions {
     }
 
     /// Adds a session by hand, for models that have no thread-local storage.
-    #[cfg(any(loom, test))]
+    #[cfg(all(test, loom))]
     pub(crate) fn add(&self) -> Arc<Session> {
         self.adopt()
     }

@@ -14,6 +14,8 @@
 mod bucket;
 mod hash;
 pub(crate) mod hazard;
+#[cfg(all(test, loom))]
+mod models;
 mod reader;
 mod resize;
 mod room;

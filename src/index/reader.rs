@@ -11,6 +11,27 @@ use super::table::{Search, Table};
 use crate::slab::{Arena, ItemRef, Locator, Slot};
 use crate::sync::{AtomicU64, Ordering};
 
+/// Announces the item that an index slot leads to, and looks again: once announced and seen, its bytes stay until the
+/// announcement is taken back or replaced. With the slot as it was seen then; `None` for an empty one.
+#[inline(always)]
+pub(super) fn protect(word: &AtomicU64, session: &Session, hazard: usize) -> Option<(Locator, Slot)> {
+    let mut slot = Slot(word.load(Ordering::Acquire));
+    loop {
+        let locator = slot.locator()?;
+        session.announce(hazard, locator);
+        slot = Slot(word.load(Ordering::SeqCst));
+        if slot.locator() == Some(locator) {
+            return Some((locator, slot));
+        }
+    }
+}
+
+/// Changes an index slot's policy bits if it is still as it was seen: then, and only then, the change is to be accounted.
+#[inline(always)]
+pub(super) fn change(word: &AtomicU64, seen: Slot, to: Slot) -> bool {
+    word.compare_exchange(seen.0, to.0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+}
+
 /// An item that stays where it is until this is dropped. Belongs to the thread that made it.
 #[derive(Debug)]
 pub(crate) struct Pinned<'a> {
@@ -36,19 +57,11 @@ impl<'a> Pinned<'a> {
         key: &[u8],
     ) -> Search<Pinned<'a>> {
         let found = table.search(hash, |word| {
-            let mut slot = Slot(word.load(Ordering::Acquire));
-            loop {
-                let locator = slot.locator()?;
-                session.announce(hazard, locator);
-                let again = Slot(word.load(Ordering::SeqCst));
-                if again.locator() == Some(locator) {
-                    // SAFETY: announced before the slot was seen to hold it; the announcement stands until `Pinned` is
-                    // dropped (or is overwritten below, when this item is not used any more).
-                    let item = unsafe { arena.item(locator) };
-                    return item.is(namespace, key).then_some((item, word, again));
-                }
-                slot = again;
-            }
+            let (locator, slot) = protect(word, session, hazard)?;
+            // SAFETY: protected; the announcement stands until `Pinned` is dropped (or is overwritten when the search goes
+            // on to another slot, and this item is not used any more).
+            let item = unsafe { arena.item(locator) };
+            item.is(namespace, key).then_some((item, word, slot))
         });
         match found {
             Search::Found((item, word, slot)) => {
@@ -105,7 +118,7 @@ impl<'a> Pinned<'a> {
     /// Changes the policy's bits if the slot is still as it was seen.
     #[inline(always)]
     pub(crate) fn update(&self, to: Slot) -> bool {
-        self.word.compare_exchange(self.slot.0, to.0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        change(self.word, self.slot, to)
     }
 
     /// The value, for as long as the pin lives.

@@ -88,13 +88,15 @@ impl Table {
         small != big
     }
 
-    /// Takes up to `homes` steps of growth. `prefetch` is shown the items of the buckets to come; `hash_of` hashes one.
+    /// Takes up to `homes` steps of growth. `prefetch` is shown the items of the buckets to come; `hash_of` hashes one,
+    /// `overruled` is for [`settle`](Self::settle).
     /// True when the growth is complete.
     pub(crate) fn grow_step(
         &self,
         homes: u64,
         prefetch: impl FnMut(Locator),
         mut hash_of: impl FnMut(Locator) -> u64,
+        mut overruled: impl FnMut(Slot, Slot),
     ) -> bool {
         let (small, big, pointer) = self.sizes();
         if small == big {
@@ -104,7 +106,7 @@ impl Table {
         self.prefetch_homes(to, pointer, prefetch);
         for at in (to..pointer).rev() {
             let mine = |hash| home(hash, self.shard_bits, small) == at;
-            if !self.move_home(at, at, mine, big, at, &mut hash_of) {
+            if !self.move_home(at, at, mine, big, at, &mut hash_of, &mut overruled) {
                 return false;
             }
         }
@@ -120,6 +122,7 @@ impl Table {
         homes: u64,
         prefetch: impl FnMut(Locator),
         mut hash_of: impl FnMut(Locator) -> u64,
+        mut overruled: impl FnMut(Slot, Slot),
     ) -> bool {
         let (small, big, pointer) = self.sizes();
         if small == big {
@@ -131,7 +134,7 @@ impl Table {
         for at in pointer..to {
             let (first, last) = (scaled(at), (scaled(at + 1) + 1).min(big - 1));
             let mine = |hash| home(hash, self.shard_bits, small) == at;
-            if !self.move_home(first, last, mine, small, at + 1, &mut hash_of) {
+            if !self.move_home(first, last, mine, small, at + 1, &mut hash_of, &mut overruled) {
                 return false;
             }
         }
@@ -169,9 +172,10 @@ impl Table {
         size: u64,
         next: u64,
         hash_of: &mut impl FnMut(Locator) -> u64,
+        overruled: &mut impl FnMut(Slot, Slot),
     ) -> bool {
         let (leaving, staying) = self.items_of_homes(first, last, &mine, size, hash_of);
-        self.moving(|| self.try_move(&leaving, &staying, size, next))
+        self.moving(|| self.try_move(&leaving, &staying, size, next, overruled))
     }
 
     /// The items that `move_home` moves, and those that are in the right place already, with whether it is their second.
@@ -216,19 +220,26 @@ impl Table {
 
     /// Copies, moves the pointer, removes the originals. Without room for all, undoes the copies: false. Room is made
     /// without moving any item that this is about.
-    fn try_move(&self, leaving: &[Moved], staying: &[(Place, bool)], size: u64, next: u64) -> bool {
+    fn try_move(
+        &self,
+        leaving: &[Moved],
+        staying: &[(Place, bool)],
+        size: u64,
+        next: u64,
+        overruled: &mut impl FnMut(Slot, Slot),
+    ) -> bool {
         let mut copies: SmallVec<[Place; 16]> = SmallVec::new();
         let mut frozen: SmallVec<[Place; 32]> = leaving.iter().map(|item| item.from).collect();
         frozen.extend(staying.iter().map(|&(place, _)| place));
         for item in leaving {
             let copied = self.place_copy(item, size).or_else(|(home, other)| {
-                self.make_room(home, other, &frozen).ok_or(())?;
+                self.make_room(home, other, &frozen, overruled).ok_or(())?;
                 self.place_copy(item, size).map_err(|_| ())
             });
             let Ok(to) = copied else {
                 // Originals are untouched, and readers found them all the time.
                 for (to, item) in copies.iter().zip(leaving) {
-                    self.settle(*to, item.copied, item.from);
+                    self.settle(*to, item.copied, item.from, overruled);
                 }
                 return false;
             };
@@ -240,7 +251,7 @@ impl Table {
             self.bucket(place.bucket).set_second(place.slot, second);
         }
         for (item, &to) in leaving.iter().zip(&copies) {
-            self.settle(item.from, item.copied, to);
+            self.settle(item.from, item.copied, to, overruled);
         }
         true
     }

@@ -13,6 +13,7 @@ use smallvec::SmallVec;
 use super::bucket::SLOTS;
 use super::hash::distance;
 use super::table::{Place, Table};
+use crate::slab::Slot;
 
 /// Buckets looked at before giving up.
 const LOOKS: usize = 2048;
@@ -51,7 +52,13 @@ impl Table {
     /// Frees a slot in one of two full buckets, without moving what is at the `frozen` places; returns which one. Runs while
     /// `moves` is odd.
     #[cold]
-    pub(super) fn make_room(&self, home: u64, other: u64, frozen: &[Place]) -> Option<u64> {
+    pub(super) fn make_room(
+        &self,
+        home: u64,
+        other: u64,
+        frozen: &[Place],
+        overruled: &mut impl FnMut(Slot, Slot),
+    ) -> Option<u64> {
         let mut steps: SmallVec<[Step; 64]> = SmallVec::new();
         let mut seen = Seen::around(home);
         for bucket in [home, other] {
@@ -68,7 +75,7 @@ impl Table {
                 }
                 steps.push(Step { bucket: to, from: next, slot });
                 if self.bucket(to).free() > 0 {
-                    return Some(self.carry_out(&steps));
+                    return Some(self.carry_out(&steps, overruled));
                 }
                 if steps.len() == LOOKS {
                     return None;
@@ -90,14 +97,14 @@ impl Table {
     }
 
     /// Moves the items of the chain that ends at the last step; returns the bucket at its start, which has room then.
-    fn carry_out(&self, steps: &[Step]) -> u64 {
+    fn carry_out(&self, steps: &[Step], overruled: &mut impl FnMut(Slot, Slot)) -> u64 {
         let mut step = &steps[steps.len() - 1];
         while step.from != usize::MAX {
             let source = &steps[step.from];
             let (tag, second) = self.bucket(source.bucket).tag(step.slot);
             let from = Place { bucket: source.bucket, slot: step.slot };
             if let Some(slot) = self.bucket(step.bucket).first_free() {
-                self.move_slot(from, Place { bucket: step.bucket, slot }, tag, !second);
+                self.move_slot(from, Place { bucket: step.bucket, slot }, tag, !second, overruled);
             }
             step = source;
         }

@@ -211,10 +211,11 @@ impl Table {
         self.bucket(place.bucket).empty(place.slot)
     }
 
-    /// Adds an item that is not there. False if no room could be made near: the table is too full.
-    pub(crate) fn insert(&self, hash: u64, slot: Slot) -> bool {
+    /// Adds an item that is not there. False if no room could be made near: the table is too full. `overruled` is told what
+    /// came of the items that moved for it ([`settle`](Self::settle)).
+    pub(crate) fn insert(&self, hash: u64, slot: Slot, mut overruled: impl FnMut(Slot, Slot)) -> bool {
         let (home, other) = self.places(hash);
-        let Some(at) = self.choose(home, other) else { return false };
+        let Some(at) = self.choose(home, other, &mut overruled) else { return false };
         let bucket = self.bucket(at);
         let Some(i) = bucket.first_free() else { return false };
         bucket.fill(i, slot, tag(hash), at != home);
@@ -222,14 +223,14 @@ impl Table {
     }
 
     /// The place with room for a new item: the home while it is not much fuller.
-    pub(super) fn choose(&self, home: u64, other: u64) -> Option<u64> {
+    pub(super) fn choose(&self, home: u64, other: u64, overruled: &mut impl FnMut(Slot, Slot)) -> Option<u64> {
         let (at_home, at_other) = (self.bucket(home).free(), self.bucket(other).free());
         if at_home > 0 && at_home + 2 >= at_other {
             Some(home)
         } else if at_other > 0 {
             Some(other)
         } else {
-            self.moving(|| self.make_room(home, other, &[]))
+            self.moving(|| self.make_room(home, other, &[], overruled))
         }
     }
 
@@ -286,18 +287,27 @@ impl Table {
     }
 
     /// Moves an item from one slot to a free one; a reader's late change of policy bits goes with it.
-    pub(super) fn move_slot(&self, from: Place, to: Place, tag: u8, second: bool) {
+    pub(super) fn move_slot(
+        &self,
+        from: Place,
+        to: Place,
+        tag: u8,
+        second: bool,
+        overruled: &mut impl FnMut(Slot, Slot),
+    ) {
         let word = Slot(self.bucket(from.bucket).slot(from.slot).load(Ordering::Acquire));
         self.bucket(to.bucket).fill(to.slot, word, tag, second);
-        self.settle(from, word, to);
+        self.settle(from, word, to, overruled);
     }
 
-    /// Removes the original of an item that was copied as `copied` into `to`.
-    pub(super) fn settle(&self, from: Place, copied: Slot, to: Place) {
+    /// Removes the original of an item that was copied as `copied` into `to`. Where one reader has changed the original and
+    /// another the copy, the copy's change stands and `overruled(copied, last)` names the other: its account has to be
+    /// taken back.
+    pub(super) fn settle(&self, from: Place, copied: Slot, to: Place, overruled: &mut impl FnMut(Slot, Slot)) {
         let last = self.bucket(from.bucket).empty(from.slot);
-        if last != copied {
-            // Only policy bits can differ. If a reader has changed the copy meanwhile, its change stands.
-            let _ = self.update(to, copied, last);
+        // Only policy bits can differ.
+        if last != copied && !self.update(to, copied, last) {
+            overruled(copied, last);
         }
     }
 

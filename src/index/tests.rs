@@ -32,7 +32,7 @@ impl Twin {
         let hash = self.random();
         let locator = Locator::from_offset(self.next);
         self.next += 8;
-        let done = self.table.insert(hash, Slot::new(locator, 0, false, false));
+        let done = self.table.insert(hash, Slot::new(locator, 0, false, false), |_, _| ());
         if done {
             self.hashes.insert(locator, hash);
         }
@@ -50,9 +50,9 @@ impl Twin {
     fn step(&self, growing: bool, homes: u64) -> bool {
         let hash_of = |locator: Locator| self.hashes[&locator];
         if growing {
-            self.table.grow_step(homes, |_| (), hash_of)
+            self.table.grow_step(homes, |_| (), hash_of, |_, _| ())
         } else {
-            self.table.shrink_step(homes, |_| (), hash_of)
+            self.table.shrink_step(homes, |_| (), hash_of, |_, _| ())
         }
     }
 

@@ -5,7 +5,7 @@ use super::space::{Progress, Shortage};
 use crate::error::{Error, ErrorKind};
 use crate::index::prefetch_item;
 use crate::policy::{EvictionPolicy, MAINTAIN_EVERY, Objective, Policy};
-use crate::slab::{Account, Locator};
+use crate::slab::{Account, Locator, Slot};
 
 /// Writes between two looks at the table.
 const TABLE_EVERY: u32 = 4;
@@ -163,7 +163,12 @@ impl Locked<'_> {
         let (table, growing) = (&self.shard.table, self.core.growing);
         let fetch = |locator: Locator| prefetch_item(&self.ctx.arena, locator);
         let hash = |locator: Locator| self.hash_of(locator);
-        let done = if growing { table.grow_step(homes, fetch, hash) } else { table.shrink_step(homes, fetch, hash) };
+        let overruled = |from: Slot, to: Slot| self.overruled(from, to);
+        let done = if growing {
+            table.grow_step(homes, fetch, hash, overruled)
+        } else {
+            table.shrink_step(homes, fetch, hash, overruled)
+        };
         if done {
             let (bytes, charged) = (table.bytes(), self.core.table_charged);
             if charged > bytes {

@@ -268,7 +268,7 @@ impl Locked<'_> {
         // Bits are needed before the item is in the table, and its place decides who accounts for it: only known afterwards.
         let provisional = Slot::new(locator, 0, volatile, false);
         let mut attempt = 0;
-        while !self.shard.table.insert(hash, provisional) {
+        while !self.shard.table.insert(hash, provisional, |from, to| self.overruled(from, to)) {
             attempt += 1;
             if !self.make_table_room(hash, attempt - 1) {
                 self.retire_unpublished(locator);
@@ -291,6 +291,15 @@ impl Locked<'_> {
             }
         }
         Ok(())
+    }
+
+    /// An item moved while two readers changed its policy bits, one in the old slot and one in the new. The change from
+    /// `from` to `to`, in the old one, is gone: what it moved in the policy's account moves back.
+    pub(super) fn overruled(&self, from: Slot, to: Slot) {
+        if let Some(locator) = to.locator() {
+            let size = self.core.slab.chunk_of(&self.ctx.arena, locator);
+            self.shard.shared.applied(to.bits(), from.bits(), size);
+        }
     }
 
     /// Frees a chunk that was never published.

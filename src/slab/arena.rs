@@ -357,7 +357,8 @@ mod tests {
         for (page, len) in spans {
             arena.release_span(page, len);
         }
-        assert_eq!((arena.ledger.used(), arena.free.lock().fresh, arena.free.lock().runs.len()), (0, 1, 0));
+        let free = arena.free.lock();
+        assert_eq!((arena.ledger.used(), free.fresh, free.runs.len()), (0, 1, 0));
     }
 
     #[test]

@@ -129,7 +129,7 @@ mod tests {
     #[test]
     fn absurd_settings_are_refused() {
         for (chunk, factor, page) in
-            [(48, 1.0, 65536), (48, f64::NAN, 65536), (48, f64::INFINITY, 65536), (0, 1.25, 65536), (2100, 1.25, 4096)]
+            [(48, 1.0, 65536), (48, f64::NAN, 65536), (48, f64::INFINITY, 65536), (0, 1.25, 65536), (2056, 1.25, 4096)]
         {
             assert_eq!(Classes::new(chunk, factor, page).unwrap_err().kind(), ErrorKind::InvalidConfig);
         }
