@@ -16,6 +16,8 @@ mod numbers;
 mod ops;
 mod report;
 mod reserve;
+#[cfg(test)]
+mod tests;
 mod update;
 mod upkeep;
 mod walk;
