@@ -16,6 +16,8 @@ mod numbers;
 mod ops;
 mod report;
 mod reserve;
+#[cfg(test)]
+mod tests;
 mod update;
 mod upkeep;
 mod walk;
@@ -29,7 +31,7 @@ use parking_lot::Mutex;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::policy::{EvictionPolicy, Objective};
-use crate::shard::{Automove, Context, Locked, Settings, Shard, Shortage};
+use crate::shard::{Automove, Context, Locked, Progress, Settings, Shard, Shortage};
 use crate::slab::{Account, Arena, Classes, Ledger, MAX_KEY_LEN};
 
 pub(crate) use geometry::Geometry;
@@ -42,7 +44,7 @@ pub(crate) use walk::Visited;
 
 /// How often other shards are asked for a page for one write, by a shard that has nothing of its own to evict: each time a
 /// few of their items leave, and pages may hold some thousands.
-const MOST_ROUNDS: u64 = 4096;
+const MOST_ROUNDS: u64 = 1024;
 
 /// What an engine is built from; checked by [`Engine::new`].
 #[derive(Debug)]
@@ -226,8 +228,17 @@ impl Engine {
             Shortage::Memory(e) => Err(e),
             Shortage::Page => {
                 let kind = self.policy().0;
-                if !(kind.is_volatile() || kind == EvictionPolicy::NoEviction) || !self.ask_for_spare(home) {
-                    self.ask_others(home);
+                let may_refuse = kind.is_volatile() || kind == EvictionPolicy::NoEviction;
+                let progress = (may_refuse && self.ask_for_spare(home)) || self.ask_others(home);
+                if !progress && round > 4 {
+                    return Err(Error::new(
+                        ErrorKind::OutOfMemory,
+                        format!(
+                            "no room: {} of {} bytes are in use, and readers or reservations hold what could be freed",
+                            arena.ledger.used(),
+                            arena.ledger.room()
+                        ),
+                    ));
                 }
                 Ok(())
             }
@@ -256,12 +267,11 @@ impl Engine {
         }
     }
 
-    /// Lets the shard that owns most make some space, unless that is `home`.
-    fn ask_others(&self, home: &Shard) {
+    /// Lets the shard that owns most make some space, unless that is `home`. Whether it made some.
+    fn ask_others(&self, home: &Shard) -> bool {
         let richest = self.shards.iter().max_by_key(|shard| shard.owned_bytes());
-        if let Some(shard) = richest.filter(|shard| !std::ptr::eq(*shard, home)) {
-            shard.lock(&self.ctx).make_space(None, None);
-        }
+        let other = richest.filter(|shard| !std::ptr::eq(*shard, home));
+        other.is_some_and(|shard| shard.lock(&self.ctx).make_space(None, None) == Progress::Made)
     }
 
     /// Lets the shard that has a page to spare give it up: the last one to replace an item has it.
