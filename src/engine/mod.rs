@@ -230,7 +230,7 @@ impl Engine {
                 let kind = self.policy().0;
                 let may_refuse = kind.is_volatile() || kind == EvictionPolicy::NoEviction;
                 let progress = (may_refuse && self.ask_for_spare(home)) || self.ask_others(home);
-                if !progress && round > 4 {
+                if !progress && patience.rounds > 4 {
                     return Err(Error::new(
                         ErrorKind::OutOfMemory,
                         format!(

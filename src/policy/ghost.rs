@@ -335,7 +335,7 @@ mod tests {
     #[test]
     fn follows_the_number_of_items() {
         let mut made = None;
-        let mut maintain =
+        let maintain =
             |ghost: &mut Option<Ghost>, items, granted| Ghost::maintain(ghost, items, items * 100, 2.0, granted);
         let wanted = maintain(&mut made, 1000, 0);
         assert!(made.is_none(), "nothing is made without a grant");

@@ -119,6 +119,9 @@ pub(crate) struct Core {
     growing: bool,
     /// Bytes charged for the table.
     table_charged: u64,
+    /// Bytes that the policy would like to have, and those saved up for it so far.
+    policy_wants: u64,
+    policy_granted: u64,
     /// Bytes charged for everything else here.
     side_charged: u64,
     writes_to_upkeep: u32,
@@ -161,6 +164,8 @@ impl Shard {
             counts: ShardCounts::default(),
             growing: true,
             table_charged: 0,
+            policy_wants: 0,
+            policy_granted: 0,
             side_charged: 0,
             writes_to_upkeep: 1,
             next_token: 1,

@@ -48,10 +48,25 @@ impl Locked<'_> {
         if self.ctx.arena.ledger.excess() > 0 {
             self.give_back();
         }
+        if self.core.policy_wants > self.core.policy_granted {
+            self.core.policy_granted = self.save_up(Account::Side, self.core.policy_granted, self.core.policy_wants);
+        }
         if self.core.writes_to_upkeep == 0 {
             self.core.writes_to_upkeep = MAINTAIN_EVERY as u32;
-            self.with_policy(None, |policy, shared, view| policy.maintain(shared, view, u64::MAX));
+            self.maintain_policy();
             self.settle_ledger();
+        }
+    }
+
+    /// The policy's own upkeep. What it would like to remember more with is saved up for it first.
+    fn maintain_policy(&mut self) {
+        let (granted, before) = (self.core.policy_granted, self.core.policy.memory());
+        let wants = self.with_policy(None, |policy, shared, view| policy.maintain(shared, view, granted));
+        self.core.policy_wants = wants;
+        if self.core.policy.memory() > before || wants == 0 {
+            // It has taken what it was granted, which is settled like everything else that it has; or it is content.
+            self.ctx.arena.ledger.release(Account::Side, granted);
+            self.core.policy_granted = 0;
         }
     }
 
@@ -131,30 +146,29 @@ impl Locked<'_> {
         }
     }
 
-    /// Charges the table up to `bytes`. Under evicting policies a page is given up for it where there is no room; once a
-    /// call, so that no write gives up more than one.
+    /// Charges the table up to `bytes`; true when all of it is.
     fn charge_table(&mut self, bytes: u64) -> bool {
-        let (charged, ledger) = (self.core.table_charged, &self.ctx.arena.ledger);
-        let missing = bytes.saturating_sub(charged);
-        if ledger.charge(Account::Index, missing) {
-            self.core.table_charged = charged + missing;
-            return true;
+        self.core.table_charged = self.save_up(Account::Index, self.core.table_charged, bytes);
+        self.core.table_charged >= bytes
+    }
+
+    /// Charges what is missing from `have` to `want`, as far as there is room; returns what is charged then. Where there is
+    /// none, a page is given up for it: one a call, so that no write gives up more.
+    fn save_up(&mut self, account: Account, have: u64, want: u64) -> u64 {
+        let missing = want.saturating_sub(have);
+        let ledger = &self.ctx.arena.ledger;
+        if ledger.charge(account, missing) {
+            return have + missing;
         }
         self.ctx.arena.trim_pool(missing);
-        if !self.ctx.arena.ledger.charge(Account::Index, missing) {
-            self.make_space(None, None);
-            // What can be had by now is kept, so that the next writes add to it.
-            let ledger = &self.ctx.arena.ledger;
-            self.ctx.arena.trim_pool(missing);
-            let part = missing.min(ledger.room().saturating_sub(ledger.used()));
-            if part == 0 || !ledger.charge(Account::Index, part) {
-                return false;
-            }
-            self.core.table_charged += part;
-            return part == missing;
+        if ledger.charge(account, missing) {
+            return have + missing;
         }
-        self.core.table_charged = charged + missing;
-        true
+        self.make_space(None, None);
+        let ledger = &self.ctx.arena.ledger;
+        self.ctx.arena.trim_pool(missing);
+        let part = missing.min(ledger.room().saturating_sub(ledger.used()));
+        if part > 0 && ledger.charge(account, part) { have + part } else { have }
     }
 
     /// Moves some homes; settles the charge when the table is at rest again. True if it is.
