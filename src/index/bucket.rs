@@ -58,7 +58,7 @@ impl<'a> Bucket<'a> {
     /// Slots whose tag is `tag`; all seven are compared at once. Now and then one more than there are.
     #[inline(always)]
     pub(super) fn matching(self, tag: u8) -> Matches {
-        let differ = self.0[0].load(Ordering::Acquire) ^ u64::from(tag) * LOW_BITS;
+        let differ = self.0[0].load(Ordering::Acquire) ^ (u64::from(tag) * LOW_BITS);
         Matches(differ.wrapping_sub(LOW_BITS) & !differ & HIGH_BITS_OF_TAGS)
     }
 

@@ -164,6 +164,7 @@ impl Table {
 
     /// Moves every item whose computed home is in `[first, last]` and for which `mine` holds to its place in a table of
     /// `size`; then sets the pointer to `next`. False if there was no room for one of them (and nothing has changed).
+    #[expect(clippy::too_many_arguments, reason = "what one step needs, of either direction")]
     fn move_home(
         &self,
         first: u64,
