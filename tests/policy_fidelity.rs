@@ -151,12 +151,11 @@ fn every_cell() {
 struct Phase {
     first_key: u64,
     keys: u64,
-    size: u64,
 }
 
 impl Phase {
     fn new(number: u64, size: u64, capacity: u64) -> Self {
-        Phase { first_key: number << 40, keys: 4 * capacity / size, size }
+        Phase { first_key: number << 40, keys: 4 * capacity / size }
     }
 
     /// The next key: the inverse of the continuous law, from a uniform number.

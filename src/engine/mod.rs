@@ -30,6 +30,7 @@ use parking_lot::Mutex;
 
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
+pub(crate) use crate::index::Key;
 use crate::policy::{EvictionPolicy, Objective};
 use crate::shard::{Automove, Context, Locked, Progress, Settings, Shard, Shortage};
 use crate::slab::{Account, Arena, Classes, Ledger, MAX_KEY_LEN};
@@ -63,14 +64,6 @@ pub(crate) struct Config {
     pub(crate) lock_memory: bool,
     pub(crate) automove: Automove,
     pub(crate) clock: Box<dyn Clock>,
-}
-
-/// A key on its way: with its namespace and hash.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Key<'k> {
-    pub(crate) namespace: u8,
-    pub(crate) bytes: &'k [u8],
-    pub(crate) hash: u64,
 }
 
 /// How long an operation waits for memory to be found: as long as some is.

@@ -106,7 +106,7 @@ impl Engine {
     ) -> Option<Pinned<'a>> {
         self.before();
         let shard = self.shard(key.hash);
-        let found = shard.read(&self.ctx, session, hazard, key.hash, key.namespace, key.bytes, read);
+        let found = shard.read(&self.ctx, session, hazard, key, read);
         if read == Read::Use {
             session.count(if found.is_some() { Counter::GetHits } else { Counter::GetMisses });
             session.count_in(key.namespace, found.is_some());
@@ -199,7 +199,7 @@ impl Engine {
             Expiry::Default => (0, default_idle),
             Expiry::Never => (0, 0),
             Expiry::In(ms) => (now.saturating_add(ms).max(1), default_idle),
-            Expiry::At(unix_ms) => (self.ctx.from_unix(unix_ms), default_idle),
+            Expiry::At(unix_ms) => (self.ctx.since_start(unix_ms), default_idle),
             Expiry::Keep => old.map_or((0, 0), |old| (old.deadline, old.idle_ms)),
         };
         let wants_token = settings.tokens || spec.want_token || old.is_some_and(|old| old.token.is_some());
@@ -277,7 +277,7 @@ impl Engine {
         Self::check_key(key.bytes)?;
         let session = self.ctx.sessions.current();
         let shard = self.shard(key.hash);
-        let result = self.write(key.hash, |locked, prepaid| {
+        self.write(key.hash, |locked, prepaid| {
             let Some(found) = locked.find(key.hash, key.namespace, key.bytes) else { return Ok(Ok(None)) };
             // Making room may evict what is being rewritten, so its bytes are held: in place if possible, else copied.
             let held = session.take_hazard().and_then(|hazard| {
@@ -299,8 +299,7 @@ impl Engine {
             let new = New { hash: key.hash, key: key.bytes, parts: &parts, vlen, attributes };
             locked.store(&new, &mut None, prepaid)?;
             Ok(Ok(Some(result)))
-        })?;
-        result
+        })?
     }
 
     /// Adds bytes after, or before, a value; keeps everything else. False if there is none.
@@ -362,7 +361,7 @@ impl Engine {
             Expiry::Default if self.ctx.settings.ttl_ms == 0 => 0,
             Expiry::Default => now.saturating_add(self.ctx.settings.ttl_ms),
             Expiry::In(ms) => now.saturating_add(ms).max(1),
-            Expiry::At(unix_ms) => self.ctx.from_unix(unix_ms),
+            Expiry::At(unix_ms) => self.ctx.since_start(unix_ms),
         }
     }
 

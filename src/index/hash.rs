@@ -14,6 +14,14 @@
 
 use rapidhash::v3::{RapidSecrets, rapidhash_v3_inline};
 
+/// A key on its way: with its namespace and hash.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Key<'k> {
+    pub(crate) namespace: u8,
+    pub(crate) bytes: &'k [u8],
+    pub(crate) hash: u64,
+}
+
 /// Hashes keys of one cache.
 #[derive(Debug, Clone)]
 pub(crate) struct KeyHasher {

@@ -25,7 +25,7 @@ mod words;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
-pub(crate) use hash::KeyHasher;
+pub(crate) use hash::{Key, KeyHasher};
 pub(crate) use hazard::{Counter, Session, Sessions};
 pub(crate) use reader::{Pinned, prefetch, prefetch_item};
 pub(crate) use table::{Place, Search, Table};

@@ -6,6 +6,7 @@
 
 use std::marker::PhantomData;
 
+use super::hash::Key;
 use super::hazard::Session;
 use super::table::{Search, Table};
 use crate::slab::{Arena, ItemRef, Locator, Slot};
@@ -52,16 +53,14 @@ impl<'a> Pinned<'a> {
         arena: &'a Arena,
         session: &'a Session,
         hazard: usize,
-        hash: u64,
-        namespace: u8,
-        key: &[u8],
+        key: Key<'_>,
     ) -> Search<Pinned<'a>> {
-        let found = table.search(hash, |word| {
+        let found = table.search(key.hash, |word| {
             let (locator, slot) = protect(word, session, hazard)?;
             // SAFETY: protected; the announcement stands until `Pinned` is dropped (or is overwritten when the search goes
             // on to another slot, and this item is not used any more).
             let item = unsafe { arena.item(locator) };
-            item.is(namespace, key).then_some((item, word, slot))
+            item.is(key.namespace, key.bytes).then_some((item, word, slot))
         });
         match found {
             Search::Found((item, word, slot)) => {

@@ -16,6 +16,9 @@ use super::table::{MIN_BUCKETS, Place, SPILL, Table};
 use crate::slab::{Locator, Slot};
 use crate::sync::Ordering;
 
+/// Items that are in the right place already, and whether that is their second.
+type Staying = SmallVec<[(Place, bool); 16]>;
+
 /// An item on its way: where it was, what the slot held, where the copy is.
 struct Moved {
     hash: u64,
@@ -187,7 +190,7 @@ impl Table {
         mine: impl Fn(u64) -> bool,
         size: u64,
         hash_of: &mut impl FnMut(Locator) -> u64,
-    ) -> (SmallVec<[Moved; 16]>, SmallVec<[(Place, bool); 16]>) {
+    ) -> (SmallVec<[Moved; 16]>, Staying) {
         let (mut leaving, mut staying) = (SmallVec::new(), SmallVec::new());
         let homes = first..=last;
         let places =

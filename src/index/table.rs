@@ -151,7 +151,7 @@ impl Table {
                 return Search::Found(found);
             }
             fence(Ordering::Acquire);
-            if moves % 2 == 0 && self.geometry.moves.load(Ordering::Relaxed) == moves {
+            if moves.is_multiple_of(2) && self.geometry.moves.load(Ordering::Relaxed) == moves {
                 return Search::Missing;
             }
             std::hint::spin_loop();

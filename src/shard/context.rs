@@ -99,7 +99,7 @@ impl Context {
     }
 
     /// Internal time of a Unix time in milliseconds; what is past becomes 1, the earliest deadline there is.
-    pub(crate) fn from_unix(&self, unix_ms: u64) -> u64 {
+    pub(crate) fn since_start(&self, unix_ms: u64) -> u64 {
         unix_ms.saturating_sub(self.epoch_ms).max(1)
     }
 

@@ -4,7 +4,7 @@
 //! used often have the bits they should have already.
 
 use super::{Context, Shard};
-use crate::index::{Counter, Pinned, Search, Session};
+use crate::index::{Counter, Key, Pinned, Search, Session};
 use crate::slab::{ClassId, ItemRef, Locator};
 
 /// What a read is for.
@@ -25,15 +25,13 @@ impl Shard {
         ctx: &'a Context,
         session: &'a Session,
         hazard: usize,
-        hash: u64,
-        namespace: u8,
-        key: &[u8],
+        key: Key<'_>,
         read: Read,
     ) -> Option<Pinned<'a>> {
-        match Pinned::find(&self.table, &ctx.arena, session, hazard, hash, namespace, key) {
+        match Pinned::find(&self.table, &ctx.arena, session, hazard, key) {
             Search::Found(pinned) => {
                 let item = pinned.item();
-                if item.generation() != ctx.namespaces.generation(namespace) {
+                if item.generation() != ctx.namespaces.generation(key.namespace) {
                     return None;
                 }
                 if item.has_end() && !self.is_on_time(ctx, session, &pinned, read) {
@@ -43,13 +41,13 @@ impl Shard {
                     self.tell_policy(ctx, &pinned);
                     if item.idle().is_some() && !pinned.is_current() {
                         // The item moved while its last use was noted, perhaps in the old copy only.
-                        return self.read_locked(ctx, session, hash, namespace, key, read);
+                        return self.read_locked(ctx, session, key, read);
                     }
                 }
                 Some(pinned)
             }
             Search::Missing => None,
-            Search::Unsure => self.read_locked(ctx, session, hash, namespace, key, read),
+            Search::Unsure => self.read_locked(ctx, session, key, read),
         }
     }
 
@@ -91,14 +89,12 @@ impl Shard {
         &'a self,
         ctx: &'a Context,
         session: &'a Session,
-        hash: u64,
-        namespace: u8,
-        key: &[u8],
+        key: Key<'_>,
         read: Read,
     ) -> Option<Pinned<'a>> {
         let hazard = session.take_hazard()?;
         let mut locked = self.lock(ctx);
-        let Some(found) = locked.find(hash, namespace, key) else {
+        let Some(found) = locked.find(key.hash, key.namespace, key.bytes) else {
             session.drop_hazard(hazard);
             return None;
         };

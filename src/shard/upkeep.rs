@@ -37,7 +37,7 @@ impl Locked<'_> {
     #[inline]
     pub(crate) fn after_write(&mut self) {
         self.core.writes_to_upkeep -= 1;
-        if self.core.writes_to_upkeep % TABLE_EVERY == 0 {
+        if self.core.writes_to_upkeep.is_multiple_of(TABLE_EVERY) {
             self.upkeep();
         }
     }

@@ -74,7 +74,7 @@ impl View<'_> {
     }
 
     fn bucket_at(&self, r: u64) -> u64 {
-        (u128::from(r) * u128::from(self.table.buckets()) >> 64) as u64
+        ((u128::from(r) * u128::from(self.table.buckets())) >> 64) as u64
     }
 }
 

@@ -113,7 +113,7 @@ mod tests {
             for c in 0..classes.len() {
                 let id = ClassId(c as u8);
                 let size = classes.chunk_size(id);
-                assert!(size > last && size as usize % ALIGN == 0);
+                assert!(size > last && (size as usize).is_multiple_of(ALIGN));
                 assert!(
                     page - (size * classes.chunks_per_page(id)) as usize <= 8 * classes.chunks_per_page(id) as usize
                 );

@@ -33,7 +33,7 @@ impl Locator {
     /// The locator of the item at `offset`, which is a multiple of 8, above 0 and below [`MAX_ARENA`].
     #[inline(always)]
     pub(crate) fn from_offset(offset: usize) -> Locator {
-        debug_assert!(offset > 0 && offset % 8 == 0 && offset < MAX_ARENA, "item offset {offset:#x}");
+        debug_assert!(offset > 0 && offset.is_multiple_of(8) && offset < MAX_ARENA, "item offset {offset:#x}");
         Locator(offset as u64 / 8)
     }
 

@@ -18,7 +18,7 @@ pub struct Key {
 
 impl Key {
     /// The key's bytes: mostly short, some too long for a short header, one of them empty.
-    pub fn bytes(self) -> Vec<u8> {
+    pub(crate) fn bytes(self) -> Vec<u8> {
         let mut bytes = match self.number {
             0 => Vec::new(),
             n => format!("key-{n}").into_bytes(),
@@ -40,7 +40,7 @@ pub enum Value {
 }
 
 impl Value {
-    pub fn bytes(self) -> Vec<u8> {
+    pub(crate) fn bytes(self) -> Vec<u8> {
         match self {
             Value::Number(n) => n.to_string().into_bytes(),
             Value::Bytes { len, salt } => (0..usize::from(len)).map(|i| (i * 31) as u8 ^ salt).collect(),
@@ -364,7 +364,7 @@ fn setup() -> impl Strategy<Value = Setup> {
 }
 
 /// A case.
-pub fn case(max_ops: usize) -> impl Strategy<Value = (Setup, Vec<Op>)> {
+pub(crate) fn case(max_ops: usize) -> impl Strategy<Value = (Setup, Vec<Op>)> {
     setup().prop_flat_map(move |setup| {
         let op = prop_oneof![5 => reads(), 9 => writes(), 2 => controls(setup.may_change_policy)];
         (Just(setup), vec(op, 1..max_ops))
