@@ -8,7 +8,7 @@ use crate::ops::Op;
 use crate::run::Run;
 
 impl Run<'_> {
-    pub fn control(&mut self, op: &Op) {
+    pub(crate) fn control(&mut self, op: &Op) {
         let cache = self.cache(0);
         match *op {
             Op::Clear(space) => {

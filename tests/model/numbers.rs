@@ -43,7 +43,7 @@ fn signed_step(counting: &Counting) -> i64 {
 }
 
 impl Run<'_> {
-    pub fn count(&mut self, op: &Op) {
+    pub(crate) fn count(&mut self, op: &Op) {
         let plain = |by, down| Counting { signed: false, down, by, initial: None, ttl_ms: None };
         match *op {
             Op::Increment(key, by) => {
@@ -106,7 +106,7 @@ impl Run<'_> {
         }
     }
 
-    pub fn update(&mut self, effects: &[(Key, Effect)]) {
+    pub(crate) fn update(&mut self, effects: &[(Key, Effect)]) {
         // All in one namespace: that of the first.
         let Some(&(Key { space, .. }, _)) = effects.first() else {
             return self.cache(0).update(&[b"".as_slice(); 0], |_| ()).expect("an update of nothing");
@@ -172,7 +172,7 @@ impl Run<'_> {
         self.twin.settle();
     }
 
-    pub fn reservation(&mut self, op: &Op) {
+    pub(crate) fn reservation(&mut self, op: &Op) {
         match *op {
             Op::Reserve(key, value, options) => self.reserve(key, value, options),
             Op::Write(which, len) if !self.pending.is_empty() => {

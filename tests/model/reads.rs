@@ -15,7 +15,7 @@ const MOST_GUARDS: usize = 12;
 const IN_PLACE: usize = 8;
 
 impl<'c> Run<'c> {
-    pub fn read(&mut self, op: &Op) {
+    pub(crate) fn read(&mut self, op: &Op) {
         match op {
             Op::Get(key) => {
                 let Some(guard) = self.get(*key, |run, key| run.cache(key.space).get(&key.bytes())) else { return };
@@ -144,7 +144,7 @@ impl<'c> Run<'c> {
         }
     }
 
-    pub fn hold(&mut self, key: Key) {
+    pub(crate) fn hold(&mut self, key: Key) {
         if self.guards.len() == MOST_GUARDS {
             self.release(0);
         }
@@ -156,14 +156,14 @@ impl<'c> Run<'c> {
         }
     }
 
-    pub fn release(&mut self, which: usize) {
+    pub(crate) fn release(&mut self, which: usize) {
         if !self.guards.is_empty() {
             let (guard, value) = self.guards.swap_remove(which % self.guards.len());
             assert!(*guard == value[..], "the value under a guard has changed");
         }
     }
 
-    pub fn walk(&mut self, op: &Op) {
+    pub(crate) fn walk(&mut self, op: &Op) {
         match *op {
             Op::Scan(space, count) => self.scan(space, count),
             Op::ScanStep(space, count) => self.scan_step(space, count),

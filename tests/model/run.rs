@@ -19,55 +19,55 @@ use crate::twin::{Item, Twin};
 const SLACK: u64 = 16 << 10;
 const SLACK_PER_SHARD: u64 = 8 << 10;
 /// The longest value that can be stored.
-pub const MAX_ITEM: usize = 20_000;
+pub(crate) const MAX_ITEM: usize = 20_000;
 /// The cache's time at the start.
 const START_MS: u64 = 1_700_000_000_000;
 /// Operations between two checks of the invariants.
 const CHECK_EVERY: usize = 16;
 
 /// A reservation that is being filled.
-pub struct Pending {
-    pub reservation: Reservation,
-    pub key: Key,
-    pub value: Vec<u8>,
-    pub written: usize,
-    pub options: Options,
+pub(crate) struct Pending {
+    pub(crate) reservation: Reservation,
+    pub(crate) key: Key,
+    pub(crate) value: Vec<u8>,
+    pub(crate) written: usize,
+    pub(crate) options: Options,
 }
 
 /// The state of a case under way.
-pub struct Run<'c> {
+pub(crate) struct Run<'c> {
     /// A handle for each namespace.
-    pub handles: &'c [Cache],
-    pub clock: ManualClock,
-    pub twin: Twin,
+    pub(crate) handles: &'c [Cache],
+    pub(crate) clock: ManualClock,
+    pub(crate) twin: Twin,
     /// Guards that are held, and what they should show.
-    pub guards: Vec<(Guard<'c>, Vec<u8>)>,
-    pub pending: Vec<Pending>,
+    pub(crate) guards: Vec<(Guard<'c>, Vec<u8>)>,
+    pub(crate) pending: Vec<Pending>,
     /// A scan under way: namespace, cursor, the keys that were there all the time, those that it has returned.
-    pub scan: Option<Scan>,
-    pub policy: EvictionPolicy,
+    pub(crate) scan: Option<Scan>,
+    pub(crate) policy: EvictionPolicy,
     /// No policy so far could evict what has no end.
-    pub only_volatile: bool,
+    pub(crate) only_volatile: bool,
     /// Misses that were put down to evictions.
-    pub noticed: u64,
+    pub(crate) noticed: u64,
     /// Reads that count, and have found a value, or none.
-    pub hits: u64,
-    pub misses: u64,
+    pub(crate) hits: u64,
+    pub(crate) misses: u64,
     /// What may be in use: the room, or what was in use when the room was made smaller than that and nothing could leave.
-    pub ceiling: u64,
+    pub(crate) ceiling: u64,
     slack: u64,
 }
 
 /// A scan under way.
-pub struct Scan {
-    pub space: usize,
-    pub cursor: larder::Cursor,
-    pub throughout: Vec<Key>,
-    pub returned: Vec<Key>,
+pub(crate) struct Scan {
+    pub(crate) space: usize,
+    pub(crate) cursor: larder::Cursor,
+    pub(crate) throughout: Vec<Key>,
+    pub(crate) returned: Vec<Key>,
 }
 
 /// Builds the cache of a case and plays it.
-pub fn play(policy: EvictionPolicy, setup: &Setup, ops: &[Op]) {
+pub(crate) fn play(policy: EvictionPolicy, setup: &Setup, ops: &[Op]) {
     let clock = ManualClock::new(START_MS);
     let mut builder = Cache::builder()
         .max_memory(setup.max_memory)
@@ -122,7 +122,7 @@ fn may_refuse(policy: EvictionPolicy) -> bool {
 }
 
 impl<'c> Run<'c> {
-    pub fn cache(&self, space: usize) -> &'c Cache {
+    pub(crate) fn cache(&self, space: usize) -> &'c Cache {
         &self.handles[space]
     }
 
@@ -160,14 +160,14 @@ impl<'c> Run<'c> {
     }
 
     /// Losses that the cache has counted and that were not noticed yet.
-    pub fn unnoticed(&self) -> u64 {
+    pub(crate) fn unnoticed(&self) -> u64 {
         let stats = self.cache(0).stats();
         let lost = stats.evictions + stats.turned_away;
         lost.checked_sub(self.noticed).expect("more was lost than the cache has counted")
     }
 
     /// The cache says that a key is there, or is not: rules 1 and 2. Returns whether it is.
-    pub fn observe(&mut self, key: Key, found: bool) -> bool {
+    pub(crate) fn observe(&mut self, key: Key, found: bool) -> bool {
         match (self.twin.items.get(&key), found) {
             (None, true) => panic!("{key:?} is there, and should not be"),
             (Some(item), false) => {
@@ -187,7 +187,7 @@ impl<'c> Run<'c> {
     }
 
     /// The cache says that the value of a key is this, or that there is none.
-    pub fn observe_value(&mut self, key: Key, value: Option<&[u8]>) -> bool {
+    pub(crate) fn observe_value(&mut self, key: Key, value: Option<&[u8]>) -> bool {
         let found = self.observe(key, value.is_some());
         if let (Some(value), Some(item)) = (value, self.twin.items.get(&key)) {
             assert!(value == item.value, "{key:?} has {value:?} instead of {:?}", item.value);
@@ -196,7 +196,7 @@ impl<'c> Run<'c> {
     }
 
     /// A read that counts.
-    pub fn count_get(&mut self, key: Key, found: bool) {
+    pub(crate) fn count_get(&mut self, key: Key, found: bool) {
         if found {
             self.hits += 1;
             self.twin.used(key);
@@ -206,7 +206,7 @@ impl<'c> Run<'c> {
     }
 
     /// A write of a value of this length was refused: whether that may be. Nothing has changed then.
-    pub fn check_refusal(&self, error: &larder::Error, len: usize) {
+    pub(crate) fn check_refusal(&self, error: &larder::Error, len: usize) {
         match error.kind() {
             ErrorKind::OutOfMemory => {
                 let pinned = !self.guards.is_empty() || !self.pending.is_empty();
@@ -222,7 +222,7 @@ impl<'c> Run<'c> {
     }
 
     /// The twin stores what the cache has stored. What has ended already is not there.
-    pub fn put(&mut self, key: Key, item: Item) {
+    pub(crate) fn put(&mut self, key: Key, item: Item) {
         self.twin.items.insert(key, item);
         self.twin.settle();
     }
@@ -239,7 +239,7 @@ impl<'c> Run<'c> {
     }
 
     /// After the room or the policy has changed.
-    pub fn new_ceiling(&mut self) {
+    pub(crate) fn new_ceiling(&mut self) {
         let memory = self.cache(0).memory();
         let room = memory.limit - memory.reserved;
         let can_leave = !may_refuse(self.policy) && self.guards.is_empty() && self.pending.is_empty();
@@ -300,7 +300,7 @@ impl<'c> Run<'c> {
     }
 
     /// Moves the time of both.
-    pub fn tick(&mut self, ms: u64) {
+    pub(crate) fn tick(&mut self, ms: u64) {
         self.clock.advance(Duration::from_millis(ms));
         self.twin.advance(ms);
     }

@@ -13,7 +13,7 @@ use crate::ops::{Expiry, Key, Options};
 
 /// What is known of an item's check-and-set token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TokenIs {
+pub(crate) enum TokenIs {
     /// It has none.
     Absent,
     /// It has one that was not seen yet.
@@ -24,22 +24,22 @@ pub enum TokenIs {
 }
 
 #[derive(Debug, Clone)]
-pub struct Item {
-    pub value: Vec<u8>,
+pub(crate) struct Item {
+    pub(crate) value: Vec<u8>,
     /// Unix milliseconds; 0 for none.
-    pub deadline: u64,
+    pub(crate) deadline: u64,
     /// 0 for none.
-    pub idle_ms: u64,
-    pub last_use: u64,
-    pub flags: u32,
-    pub kind: Kind,
-    pub token: TokenIs,
+    pub(crate) idle_ms: u64,
+    pub(crate) last_use: u64,
+    pub(crate) flags: u32,
+    pub(crate) kind: Kind,
+    pub(crate) token: TokenIs,
     /// Names the stored value: no two have the same.
-    pub version: u64,
+    pub(crate) version: u64,
 }
 
 impl Item {
-    pub fn has_end(&self) -> bool {
+    pub(crate) fn has_end(&self) -> bool {
         self.deadline != 0 || self.idle_ms != 0
     }
 
@@ -49,24 +49,24 @@ impl Item {
 }
 
 #[derive(Debug)]
-pub struct Twin {
-    pub items: BTreeMap<Key, Item>,
-    pub now: u64,
+pub(crate) struct Twin {
+    pub(crate) items: BTreeMap<Key, Item>,
+    pub(crate) now: u64,
     start: u64,
     ttl_ms: u64,
     idle_ms: u64,
-    pub tokens: bool,
+    pub(crate) tokens: bool,
     versions: u64,
     /// Every token seen, and the version that it names.
     seen: HashMap<Token, u64>,
     /// The same, in the order in which they were seen.
-    pub history: Vec<Token>,
+    pub(crate) history: Vec<Token>,
     /// Clears that are to come: when, and of which namespace.
-    pub clears: Vec<(u64, usize)>,
+    pub(crate) clears: Vec<(u64, usize)>,
 }
 
 impl Twin {
-    pub fn new(start: u64, ttl_ms: Option<u64>, idle_ms: Option<u64>, tokens: bool) -> Twin {
+    pub(crate) fn new(start: u64, ttl_ms: Option<u64>, idle_ms: Option<u64>, tokens: bool) -> Twin {
         Twin {
             items: BTreeMap::new(),
             now: start,
@@ -82,36 +82,36 @@ impl Twin {
     }
 
     /// A version for a value that is about to be stored.
-    pub fn new_version(&mut self) -> u64 {
+    pub(crate) fn new_version(&mut self) -> u64 {
         self.versions += 1;
         self.versions
     }
 
     /// Moves the time, and drops what has ended.
-    pub fn advance(&mut self, ms: u64) {
+    pub(crate) fn advance(&mut self, ms: u64) {
         self.now += ms;
         self.settle();
     }
 
     /// Drops what has ended, and what is cleared by now.
-    pub fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         let now = self.now;
         let due: Vec<usize> = self.clears.iter().filter(|&&(at, _)| at <= now).map(|&(_, space)| space).collect();
         self.clears.retain(|&(at, _)| at > now);
         self.items.retain(|key, item| !due.contains(&key.space) && !item.is_over(now));
     }
 
-    pub fn clear(&mut self, space: usize) {
+    pub(crate) fn clear(&mut self, space: usize) {
         self.items.retain(|key, _| key.space != space);
     }
 
     /// Deadline of a point in time: what is before the cache's start counts as its start.
-    pub fn at(&self, offset_ms: i64) -> u64 {
+    pub(crate) fn at(&self, offset_ms: i64) -> u64 {
         self.now.saturating_add_signed(offset_ms).max(self.start)
     }
 
     /// The item that these options make of a value, given what is there now.
-    pub fn make(&mut self, value: Vec<u8>, options: &Options, old: Option<&Item>) -> Item {
+    pub(crate) fn make(&mut self, value: Vec<u8>, options: &Options, old: Option<&Item>) -> Item {
         let (deadline, kept_idle) = match options.expiry {
             Expiry::Default if self.ttl_ms > 0 => (self.now + self.ttl_ms, self.idle_ms),
             Expiry::Default => (0, self.idle_ms),
@@ -138,13 +138,13 @@ impl Twin {
     }
 
     /// The item that comes of changing what is there: everything is kept but the value, and the token, which is renewed.
-    pub fn changed(&mut self, old: &Item, value: Vec<u8>) -> Item {
+    pub(crate) fn changed(&mut self, old: &Item, value: Vec<u8>) -> Item {
         let token = if let TokenIs::Known(_) = old.token { TokenIs::Unseen } else { old.token };
         Item { value, token, version: self.new_version(), ..old.clone() }
     }
 
     /// A use of a key.
-    pub fn used(&mut self, key: Key) {
+    pub(crate) fn used(&mut self, key: Key) {
         let now = self.now;
         if let Some(item) = self.items.get_mut(&key) {
             item.last_use = now;
@@ -152,7 +152,7 @@ impl Twin {
     }
 
     /// Takes note of the token that a key's value has; panics if it cannot be that.
-    pub fn learn(&mut self, key: Key, token: Option<Token>) {
+    pub(crate) fn learn(&mut self, key: Key, token: Option<Token>) {
         let Some(item) = self.items.get_mut(&key) else { return };
         match (item.token, token) {
             (TokenIs::Absent, None) => {}
@@ -170,7 +170,7 @@ impl Twin {
     }
 
     /// Holds what the cache says of an item against what there should be.
-    pub fn check_metadata(&mut self, key: Key, metadata: &Metadata) {
+    pub(crate) fn check_metadata(&mut self, key: Key, metadata: &Metadata) {
         let item = self.items.get(&key).unwrap_or_else(|| panic!("{key:?} should not be there: {metadata:?}"));
         assert_eq!(metadata.size, item.value.len(), "size of {key:?}");
         let deadline = Some(item.deadline).filter(|&d| d != 0);

@@ -9,7 +9,7 @@ use crate::run::{MAX_ITEM, Run};
 use crate::twin::{Item, TokenIs};
 
 /// What a plain `set` does.
-pub const PLAIN: Options = Options {
+pub(crate) const PLAIN: Options = Options {
     expiry: Expiry::Default,
     idle_ms: None,
     condition: Condition::Always,
@@ -41,7 +41,7 @@ impl Run<'_> {
     }
 
     /// The options in the cache's words.
-    pub fn options(&self, key: Key, options: &Options) -> SetOptions {
+    pub(crate) fn options(&self, key: Key, options: &Options) -> SetOptions {
         let mut set = SetOptions::new().flags(options.flags).kind(options.kind);
         set = match options.expiry {
             Expiry::Default => set,
@@ -65,7 +65,7 @@ impl Run<'_> {
         if options.want_token { set.want_token() } else { set }
     }
 
-    pub fn store(&mut self, op: &Op) {
+    pub(crate) fn store(&mut self, op: &Op) {
         match *op {
             Op::Set(key, value) => {
                 let result = self.cache(key.space).set(&key.bytes(), &value.bytes());
@@ -167,7 +167,7 @@ impl Run<'_> {
         self.put(key, item);
     }
 
-    pub fn after_set_with(
+    pub(crate) fn after_set_with(
         &mut self,
         key: Key,
         value: Vec<u8>,
@@ -229,7 +229,7 @@ impl Run<'_> {
         }
     }
 
-    pub fn change(&mut self, op: &Op) {
+    pub(crate) fn change(&mut self, op: &Op) {
         match *op {
             Op::Append(key, value) | Op::Prepend(key, value) => {
                 self.extend(key, value.bytes(), matches!(op, Op::Prepend(..)))
@@ -305,7 +305,7 @@ impl Run<'_> {
     }
 
     /// A change of what is there was refused: whether that may be. It is as it was.
-    pub fn after_refused_change(&mut self, key: Key, error: &Error, old: Option<Item>, added: usize) {
+    pub(crate) fn after_refused_change(&mut self, key: Key, error: &Error, old: Option<Item>, added: usize) {
         let Some(old) = old else { panic!("{key:?} is not there, and cannot be changed: {error}") };
         let len = old.value.len() + added;
         if error.kind() == ErrorKind::ItemTooLarge && len > MAX_ITEM {
