@@ -23,7 +23,9 @@ use larder::EvictionPolicy;
 use proptest::test_runner::{Config, FileFailurePersistence, RngAlgorithm, TestError, TestRng, TestRunner};
 
 /// Cases of each policy, unless told otherwise.
-const CASES: u64 = 8;
+const CASES: u64 = 12;
+/// The same where writes may be refused: finding out that nothing may leave takes long.
+const CASES_REFUSING: u64 = 4;
 /// Operations of a case at most.
 const MAX_OPS: usize = 600;
 
@@ -32,8 +34,10 @@ fn number_from(variable: &str, default: u64) -> u64 {
 }
 
 fn check(policy: EvictionPolicy) {
+    let may_refuse = policy.is_volatile() || policy == EvictionPolicy::NoEviction;
+    let cases = if may_refuse { CASES_REFUSING } else { CASES };
     let config = Config {
-        cases: number_from("LARDER_MODEL_CASES", CASES) as u32,
+        cases: number_from("LARDER_MODEL_CASES", cases) as u32,
         failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("regressions"))),
         source_file: Some(file!()),
         max_shrink_iters: number_from("LARDER_MODEL_SHRINK", 2000) as u32,

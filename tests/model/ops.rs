@@ -5,15 +5,15 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 /// The namespaces that take part.
-pub const NAMESPACES: [u8; 4] = [0, 1, 7, 255];
+pub(crate) const NAMESPACES: [u8; 4] = [0, 1, 7, 255];
 /// Keys of each.
-pub const KEYS: u16 = 160;
+pub(crate) const KEYS: u16 = 160;
 
 /// A key: namespace (an index into [`NAMESPACES`]) and number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Key {
-    pub space: usize,
-    pub number: u16,
+pub(crate) struct Key {
+    pub(crate) space: usize,
+    pub(crate) number: u16,
 }
 
 impl Key {
@@ -32,7 +32,7 @@ impl Key {
 
 /// A value.
 #[derive(Debug, Clone, Copy)]
-pub enum Value {
+pub(crate) enum Value {
     /// Decimal text.
     Number(i64),
     /// So many bytes, which differ from place to place and from one `salt` to another.
@@ -50,7 +50,7 @@ impl Value {
 
 /// Which token an operation names.
 #[derive(Debug, Clone, Copy)]
-pub enum Pick {
+pub(crate) enum Pick {
     /// The one that the key's value has, if it has one that the twin knows.
     Current,
     /// Any that was ever given out, or one that never was.
@@ -58,7 +58,7 @@ pub enum Pick {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Expiry {
+pub(crate) enum Expiry {
     Default,
     Never,
     /// Milliseconds from now.
@@ -69,7 +69,7 @@ pub enum Expiry {
 }
 
 #[derive(Debug, Clone, Copy)]
-pub enum Condition {
+pub(crate) enum Condition {
     Always,
     Absent,
     Present,
@@ -78,36 +78,36 @@ pub enum Condition {
 
 /// How a value is stored.
 #[derive(Debug, Clone, Copy)]
-pub struct Options {
-    pub expiry: Expiry,
-    pub idle_ms: Option<u64>,
-    pub condition: Condition,
-    pub flags: u32,
-    pub kind: Kind,
-    pub want_old: bool,
-    pub want_token: bool,
+pub(crate) struct Options {
+    pub(crate) expiry: Expiry,
+    pub(crate) idle_ms: Option<u64>,
+    pub(crate) condition: Condition,
+    pub(crate) flags: u32,
+    pub(crate) kind: Kind,
+    pub(crate) want_old: bool,
+    pub(crate) want_token: bool,
 }
 
 /// How to count.
 #[derive(Debug, Clone, Copy)]
-pub struct Counting {
-    pub signed: bool,
-    pub down: bool,
-    pub by: u64,
-    pub initial: Option<u64>,
-    pub ttl_ms: Option<u64>,
+pub(crate) struct Counting {
+    pub(crate) signed: bool,
+    pub(crate) down: bool,
+    pub(crate) by: u64,
+    pub(crate) initial: Option<u64>,
+    pub(crate) ttl_ms: Option<u64>,
 }
 
 /// What an update does with one of its keys.
 #[derive(Debug, Clone, Copy)]
-pub enum Effect {
+pub(crate) enum Effect {
     Leave,
     Store(Value, Options),
     Remove,
 }
 
 #[derive(Debug, Clone)]
-pub enum Op {
+pub(crate) enum Op {
     Get(Key),
     Peek(Key),
     Read(Key),
@@ -171,17 +171,17 @@ pub enum Op {
 
 /// The settings of a case's cache.
 #[derive(Debug, Clone)]
-pub struct Setup {
-    pub max_memory: u64,
-    pub shards: usize,
-    pub seed: u64,
-    pub ttl_ms: Option<u64>,
-    pub idle_ms: Option<u64>,
-    pub tokens: bool,
-    pub automove: Automove,
-    pub objective: Objective,
+pub(crate) struct Setup {
+    pub(crate) max_memory: u64,
+    pub(crate) shards: usize,
+    pub(crate) seed: u64,
+    pub(crate) ttl_ms: Option<u64>,
+    pub(crate) idle_ms: Option<u64>,
+    pub(crate) tokens: bool,
+    pub(crate) automove: Automove,
+    pub(crate) objective: Objective,
     /// Whether the policy may be changed on the way.
-    pub may_change_policy: bool,
+    pub(crate) may_change_policy: bool,
 }
 
 fn key() -> impl Strategy<Value = Key> {

@@ -19,51 +19,51 @@ use crate::twin::{Item, Twin};
 const SLACK: u64 = 16 << 10;
 const SLACK_PER_SHARD: u64 = 8 << 10;
 /// The longest value that can be stored.
-pub const MAX_ITEM: usize = 20_000;
+pub(crate) const MAX_ITEM: usize = 20_000;
 /// The cache's time at the start.
 const START_MS: u64 = 1_700_000_000_000;
 /// Operations between two checks of the invariants.
 const CHECK_EVERY: usize = 16;
 
 /// A reservation that is being filled.
-pub struct Pending {
-    pub reservation: Reservation,
-    pub key: Key,
-    pub value: Vec<u8>,
-    pub written: usize,
-    pub options: Options,
+pub(crate) struct Pending {
+    pub(crate) reservation: Reservation,
+    pub(crate) key: Key,
+    pub(crate) value: Vec<u8>,
+    pub(crate) written: usize,
+    pub(crate) options: Options,
 }
 
 /// The state of a case under way.
-pub struct Run<'c> {
+pub(crate) struct Run<'c> {
     /// A handle for each namespace.
-    pub handles: &'c [Cache],
-    pub clock: ManualClock,
-    pub twin: Twin,
+    pub(crate) handles: &'c [Cache],
+    pub(crate) clock: ManualClock,
+    pub(crate) twin: Twin,
     /// Guards that are held, and what they should show.
-    pub guards: Vec<(Guard<'c>, Vec<u8>)>,
-    pub pending: Vec<Pending>,
+    pub(crate) guards: Vec<(Guard<'c>, Vec<u8>)>,
+    pub(crate) pending: Vec<Pending>,
     /// A scan under way: namespace, cursor, the keys that were there all the time, those that it has returned.
-    pub scan: Option<Scan>,
-    pub policy: EvictionPolicy,
+    pub(crate) scan: Option<Scan>,
+    pub(crate) policy: EvictionPolicy,
     /// No policy so far could evict what has no end.
-    pub only_volatile: bool,
+    pub(crate) only_volatile: bool,
     /// Misses that were put down to evictions.
-    pub noticed: u64,
+    pub(crate) noticed: u64,
     /// Reads that count, and have found a value, or none.
-    pub hits: u64,
-    pub misses: u64,
+    pub(crate) hits: u64,
+    pub(crate) misses: u64,
     /// What may be in use: the room, or what was in use when the room was made smaller than that and nothing could leave.
-    pub ceiling: u64,
+    pub(crate) ceiling: u64,
     slack: u64,
 }
 
 /// A scan under way.
-pub struct Scan {
-    pub space: usize,
-    pub cursor: larder::Cursor,
-    pub throughout: Vec<Key>,
-    pub returned: Vec<Key>,
+pub(crate) struct Scan {
+    pub(crate) space: usize,
+    pub(crate) cursor: larder::Cursor,
+    pub(crate) throughout: Vec<Key>,
+    pub(crate) returned: Vec<Key>,
 }
 
 /// Builds the cache of a case and plays it.

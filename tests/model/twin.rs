@@ -13,7 +13,7 @@ use crate::ops::{Expiry, Key, Options};
 
 /// What is known of an item's check-and-set token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TokenIs {
+pub(crate) enum TokenIs {
     /// It has none.
     Absent,
     /// It has one that was not seen yet.
@@ -24,18 +24,18 @@ pub enum TokenIs {
 }
 
 #[derive(Debug, Clone)]
-pub struct Item {
-    pub value: Vec<u8>,
+pub(crate) struct Item {
+    pub(crate) value: Vec<u8>,
     /// Unix milliseconds; 0 for none.
-    pub deadline: u64,
+    pub(crate) deadline: u64,
     /// 0 for none.
-    pub idle_ms: u64,
-    pub last_use: u64,
-    pub flags: u32,
-    pub kind: Kind,
-    pub token: TokenIs,
+    pub(crate) idle_ms: u64,
+    pub(crate) last_use: u64,
+    pub(crate) flags: u32,
+    pub(crate) kind: Kind,
+    pub(crate) token: TokenIs,
     /// Names the stored value: no two have the same.
-    pub version: u64,
+    pub(crate) version: u64,
 }
 
 impl Item {
@@ -49,20 +49,20 @@ impl Item {
 }
 
 #[derive(Debug)]
-pub struct Twin {
-    pub items: BTreeMap<Key, Item>,
-    pub now: u64,
+pub(crate) struct Twin {
+    pub(crate) items: BTreeMap<Key, Item>,
+    pub(crate) now: u64,
     start: u64,
     ttl_ms: u64,
     idle_ms: u64,
-    pub tokens: bool,
+    pub(crate) tokens: bool,
     versions: u64,
     /// Every token seen, and the version that it names.
     seen: HashMap<Token, u64>,
     /// The same, in the order in which they were seen.
-    pub history: Vec<Token>,
+    pub(crate) history: Vec<Token>,
     /// Clears that are to come: when, and of which namespace.
-    pub clears: Vec<(u64, usize)>,
+    pub(crate) clears: Vec<(u64, usize)>,
 }
 
 impl Twin {

@@ -9,7 +9,7 @@ use crate::run::{MAX_ITEM, Run};
 use crate::twin::{Item, TokenIs};
 
 /// What a plain `set` does.
-pub const PLAIN: Options = Options {
+pub(crate) const PLAIN: Options = Options {
     expiry: Expiry::Default,
     idle_ms: None,
     condition: Condition::Always,
