@@ -7,9 +7,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A source of the current time in milliseconds since the Unix epoch.
 ///
-/// It is asked on the read path of items that have a deadline, so it should cost no more than a few nanoseconds. It need
-/// not be strictly monotonic: a step back only delays expiry by as much. It is also asked while a shard's lock is held, so it
-/// must not use the cache, and should not panic.
+/// It is asked on the read path of items that have a deadline, so it should cost no more than a few nanoseconds. It
+/// need not be strictly monotonic: a step back only delays expiry by as much. It is also asked while a shard's lock is
+/// held, so it must not use the cache, and should not panic.
 ///
 /// # Examples
 /// ```

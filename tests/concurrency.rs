@@ -1,9 +1,10 @@
-//! Many threads at once. What they saw of a few keys is checked for linearizability, while others churn through so many keys
-//! that tables grow and shrink, pages move, and, where the policy allows it, items are evicted in the same shards.
+//! Many threads at once. What they saw of a few keys is checked for linearizability, while others churn through so
+//! many keys that tables grow and shrink, pages move, and, where the policy allows it, items are evicted in the same
+//! shards.
 //!
 //! * Where nothing can be evicted or expire, a value that was stored is there until it is removed: a miss is a failure.
-//! * Values describe themselves (key, sequence number, a filling that both determine), so a reader that is shown torn or
-//!   foreign bytes notices. Guards are checked again when they are dropped, after much else has happened.
+//! * Values describe themselves (key, sequence number, a filling that both determine), so a reader that is shown torn
+//!   or foreign bytes notices. Guards are checked again when they are dropped, after much else has happened.
 //! * Money moved between keys by updates is neither made nor lost.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};

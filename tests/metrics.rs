@@ -1,5 +1,5 @@
-//! The metrics that operators of managed caches know: each is there under its view's names, with the right kind and unit, and
-//! moves when it should.
+//! The metrics that operators of managed caches know: each is there under its view's names, with the right kind and
+//! unit, and moves when it should.
 
 use std::time::Duration;
 

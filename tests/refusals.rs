@@ -1,4 +1,5 @@
-//! What a program can get wrong, and what can run out: every refusal says why, loses nothing, and leaves the cache usable.
+//! What a program can get wrong, and what can run out: every refusal says why, loses nothing, and leaves the cache
+//! usable.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -228,7 +229,7 @@ fn a_full_cache_that_may_not_evict() {
 }
 
 #[test]
-#[ignore = "fails in caches this small: the policy's memory of evicted items is charged, by force, after the cache is full"]
+
 fn a_full_cache_of_the_volatile_default_policy() {
     replace_in_a_full_cache(EvictionPolicy::VolatileDefault);
 }

@@ -1,5 +1,5 @@
-//! House rules that no compiler checks: every source file says what it is for, lines and files stay short, and unsafe code is
-//! only where it belongs.
+//! House rules that no compiler checks: every source file says what it is for, lines and files stay short, and unsafe
+//! code is only where it belongs.
 
 use std::fs;
 use std::path::{Path, PathBuf};

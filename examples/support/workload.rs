@@ -2,8 +2,8 @@
 //!
 //! The shape follows what was published about production caches:
 //! - B. Atikoglu et al., "Workload analysis of a large-scale key-value store", SIGMETRICS 2012 (memcached at Facebook):
-//!   value sizes of pool ETC (generalised Pareto, scale 214.5, shape 0.348), its key lengths (generalised extreme value,
-//!   30.8, 8.2, 0.078), many more reads than writes, a daily wave.
+//!   value sizes of pool ETC (generalised Pareto, scale 214.5, shape 0.348), its key lengths (generalised extreme
+//!   value, 30.8, 8.2, 0.078), many more reads than writes, a daily wave.
 //! - Z. Cao et al., "Characterizing, modeling, and benchmarking RocksDB key-value workloads at Facebook", FAST 2020:
 //!   generalised-Pareto value sizes again, a daily wave again.
 //! - J. Yang et al., "A large scale analysis of hundreds of in-memory cache clusters at Twitter", OSDI 2020: Zipf

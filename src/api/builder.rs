@@ -25,8 +25,8 @@ pub enum Maintenance {
     /// One small thread of the cache's own, which ends with it.
     #[default]
     Thread,
-    /// The program, by [`Cache::run_maintenance`]. Without it nothing wrong is ever returned; memory of what has ended is
-    /// then only reused when room is needed.
+    /// The program, by [`Cache::run_maintenance`]. Without it nothing wrong is ever returned; memory of what has ended
+    /// is then only reused when room is needed.
     Manual,
 }
 
@@ -105,7 +105,8 @@ pub(super) fn millis(duration: Duration) -> u64 {
 }
 
 impl CacheBuilder {
-    /// All memory the cache may use, in bytes: items, index, tables, ghosts. At least 64 KiB, at most 4 TiB. Default 64 MiB.
+    /// All memory the cache may use, in bytes: items, index, tables, ghosts. At least 64 KiB, at most 4 TiB. Default
+    /// 64 MiB.
     ///
     /// # Examples
     /// ```
@@ -173,8 +174,8 @@ impl CacheBuilder {
         self
     }
 
-    /// How long values live without being read, if they are stored without saying so. Default: for ever. Costs 16 bytes an
-    /// item.
+    /// How long values live without being read, if they are stored without saying so. Default: for ever. Costs 16
+    /// bytes an item.
     ///
     /// # Examples
     /// ```
@@ -227,8 +228,8 @@ impl CacheBuilder {
         self
     }
 
-    /// The size of a slab page, in bytes: a power of two from 1 KiB to 4 MiB. Default: from the limit, 4 to 64 KiB. Items
-    /// above half a page get memory of their own.
+    /// The size of a slab page, in bytes: a power of two from 1 KiB to 4 MiB. Default: from the limit, 4 to 64 KiB.
+    /// Items above half a page get memory of their own.
     ///
     /// # Examples
     /// ```
@@ -308,8 +309,8 @@ impl CacheBuilder {
         self
     }
 
-    /// Gives every item a check-and-set token from the start, for 8 bytes each. Default: no; an item then gets its token
-    /// when one is first asked for.
+    /// Gives every item a check-and-set token from the start, for 8 bytes each. Default: no; an item then gets its
+    /// token when one is first asked for.
     ///
     /// # Examples
     /// ```
@@ -336,8 +337,8 @@ impl CacheBuilder {
         self
     }
 
-    /// The seed of hashing and of all random choices. Default: random. With a seed, a manual clock, manual maintenance and
-    /// one thread, the same operations always do the same.
+    /// The seed of hashing and of all random choices. Default: random. With a seed, a manual clock, manual maintenance
+    /// and one thread, the same operations always do the same.
     ///
     /// # Examples
     /// ```
@@ -374,8 +375,8 @@ impl CacheBuilder {
         self
     }
 
-    /// How long memory of an item that has ended may stay unreturned for the sake of batching, while the CPU share allows.
-    /// Default: a second.
+    /// How long memory of an item that has ended may stay unreturned for the sake of batching, while the CPU share
+    /// allows. Default: a second.
     ///
     /// # Examples
     /// ```
@@ -404,8 +405,8 @@ impl CacheBuilder {
     /// Builds the cache.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidConfig`] for settings out of range or at odds with each other, [`ErrorKind::Os`] if the system
-    /// refuses address space or a thread.
+    /// [`ErrorKind::InvalidConfig`] for settings out of range or at odds with each other, [`ErrorKind::Os`] if the
+    /// system refuses address space or a thread.
     ///
     /// # Examples
     /// ```

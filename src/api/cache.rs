@@ -194,7 +194,8 @@ impl Cache {
         &self.owner.name
     }
 
-    /// Number of items in this namespace. Items that have ended count until they are swept. Takes each shard's lock once.
+    /// Number of items in this namespace. Items that have ended count until they are swept. Takes each shard's lock
+    /// once.
     ///
     /// # Examples
     /// ```
@@ -291,8 +292,8 @@ impl Cache {
         self.engine().policy().1
     }
 
-    /// Changes the eviction policy. What is stored stays; how it was used so far is forgotten. Takes time in proportion to
-    /// the items, in steps that hold a shard's lock for some microseconds each.
+    /// Changes the eviction policy. What is stored stays; how it was used so far is forgotten. Takes time in
+    /// proportion to the items, in steps that hold a shard's lock for some microseconds each.
     ///
     /// # Examples
     /// ```
@@ -306,11 +307,12 @@ impl Cache {
         self.engine().set_policy(policy, objective);
     }
 
-    /// Changes the limit. When it is lowered, items leave and memory goes back to the system before this returns, in steps
-    /// that hold a shard's lock for a fraction of a millisecond each.
+    /// Changes the limit. When it is lowered, items leave and memory goes back to the system before this returns, in
+    /// steps that hold a shard's lock for a fraction of a millisecond each.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidConfig`] below the least that this cache's shards need, or beyond the reserved address space.
+    /// [`ErrorKind::InvalidConfig`] below the least that this cache's shards need, or beyond the reserved address
+    /// space.
     ///
     /// # Examples
     /// ```
@@ -365,8 +367,9 @@ impl Cache {
         self.engine().ctx.set_automove(automove);
     }
 
-    /// Moves one slab page from a class to another (numbers as in [`classes`](Self::classes)). Its items are copied into
-    /// other pages of their class, or evicted where the policy allows that. False if the class has no page to give.
+    /// Moves one slab page from a class to another (numbers as in [`classes`](Self::classes)). Its items are copied
+    /// into other pages of their class, or evicted where the policy allows that. False if the class has no page to
+    /// give.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] for classes that do not exist.

@@ -6,12 +6,12 @@ use std::time::Duration;
 use super::options::{Metadata, Token};
 use crate::engine::{Engine, Reading};
 
-/// A value that was read, as it was then: in place in the cache's memory, which it keeps from being reused. Dereferences to
-/// the bytes.
+/// A value that was read, as it was then: in place in the cache's memory, which it keeps from being reused.
+/// Dereferences to the bytes.
 ///
-/// It belongs to the thread that got it. A thread holds up to eight values in place; further guards hold copies, which are
-/// charged to the cache's memory while they live. To keep bytes for long, or to give them to another thread, copy them.
-/// A guard that is never dropped costs the memory of its value.
+/// It belongs to the thread that got it. A thread holds up to eight values in place; further guards hold copies, which
+/// are charged to the cache's memory while they live. To keep bytes for long, or to give them to another thread, copy
+/// them. A guard that is never dropped costs the memory of its value.
 ///
 /// # Examples
 /// ```

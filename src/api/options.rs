@@ -238,8 +238,8 @@ impl SetOptions {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SetOutcome {
-    /// Whether it is stored: no if the condition did not hold, or if the policy turned a new key away at once because it
-    /// takes so much room that what would have to leave for it is worth more.
+    /// Whether it is stored: no if the condition did not hold, or if the policy turned a new key away at once because
+    /// it takes so much room that what would have to leave for it is worth more.
     pub stored: bool,
     /// Whether there was a value of this key.
     pub existed: bool,
@@ -384,8 +384,8 @@ impl Arithmetic {
         Arithmetic(engine::Arithmetic::Signed { by, initial: 0, expiry: Expiry::Default })
     }
 
-    /// What a missing key starts from. Unsigned: becomes, without the step. Signed: is taken to hold, before the step (and
-    /// what does not fit into 63 bits counts as the largest number).
+    /// What a missing key starts from. Unsigned: becomes, without the step. Signed: is taken to hold, before the step
+    /// (and what does not fit into 63 bits counts as the largest number).
     ///
     /// # Examples
     /// ```

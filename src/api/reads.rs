@@ -17,8 +17,8 @@ impl Cache {
     /// The value of a key, in place. A use: the eviction policy learns of it.
     ///
     /// # Errors
-    /// [`TooManyGuards`](crate::ErrorKind::TooManyGuards) if this thread holds eight guards and there is no memory for a
-    /// copy. A miss is no error.
+    /// [`TooManyGuards`](crate::ErrorKind::TooManyGuards) if this thread holds eight guards and there is no memory for
+    /// a copy. A miss is no error.
     ///
     /// # Examples
     /// ```
@@ -84,8 +84,9 @@ impl Cache {
         })
     }
 
-    /// Shows the values of many keys to a closure, with each key's position. Much faster than one by one when the cache is
-    /// larger than the processor's: the memory of all keys of a batch is asked for before the first is looked at.
+    /// Shows the values of many keys to a closure, with each key's position. Much faster than one by one when the
+    /// cache is larger than the processor's: the memory of all keys of a batch is asked for before the first is looked
+    /// at.
     ///
     /// # Examples
     /// ```

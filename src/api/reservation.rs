@@ -5,8 +5,8 @@ use super::options::SetOutcome;
 use crate::engine::Reserved;
 use crate::error::{Error, ErrorKind, Result};
 
-/// Memory for one value, to be filled and then published. It is on the cache's ledger, and may be filled by another thread.
-/// Dropped without being published, it is abandoned.
+/// Memory for one value, to be filled and then published. It is on the cache's ledger, and may be filled by another
+/// thread. Dropped without being published, it is abandoned.
 ///
 /// # Examples
 /// ```

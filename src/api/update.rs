@@ -64,7 +64,8 @@ impl Update<'_> {
         self.set_with(key, value, &SetOptions::new());
     }
 
-    /// The same with options (of which conditions and what they return do not count: the update has seen what is there).
+    /// The same with options (of which conditions and what they return do not count: the update has seen what is
+    /// there).
     ///
     /// # Examples
     /// ```
@@ -97,12 +98,12 @@ impl Update<'_> {
 }
 
 impl Cache {
-    /// Changes several keys as one: either all of what the closure decides happens, or nothing, and no other write to these
-    /// keys comes in between. The closure runs without any lock. It is run again if one of the keys has changed meanwhile,
-    /// so it should do nothing but decide. It may use the cache; if it panics, nothing has happened.
+    /// Changes several keys as one: either all of what the closure decides happens, or nothing, and no other write to
+    /// these keys comes in between. The closure runs without any lock. It is run again if one of the keys has changed
+    /// meanwhile, so it should do nothing but decide. It may use the cache; if it panics, nothing has happened.
     ///
-    /// Updates and writes see an update as a whole. A plain read of one key, which takes no lock, may come between two of
-    /// its stores; to read several keys as of one moment, use an update that only reads.
+    /// Updates and writes see an update as a whole. A plain read of one key, which takes no lock, may come between two
+    /// of its stores; to read several keys as of one moment, use an update that only reads.
     ///
     /// # Errors
     /// [`DuplicateKey`](crate::ErrorKind::DuplicateKey); otherwise as [`set`](Self::set). Nothing has happened then.

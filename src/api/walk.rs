@@ -82,11 +82,11 @@ impl Cache {
         Entry { key: visited.key, value: visited.value, metadata }
     }
 
-    /// Goes on with a scan: returns about `count` entries (keys and metadata, no values) and the cursor to go on from, None
-    /// at the end. A step may return no entry though the scan is not at its end.
+    /// Goes on with a scan: returns about `count` entries (keys and metadata, no values) and the cursor to go on from,
+    /// None at the end. A step may return no entry though the scan is not at its end.
     ///
-    /// Every key that is there during the whole scan is returned at least once, though the cache grows, shrinks and evicts
-    /// meanwhile. Nothing is kept between the steps.
+    /// Every key that is there during the whole scan is returned at least once, though the cache grows, shrinks and
+    /// evicts meanwhile. Nothing is kept between the steps.
     ///
     /// # Examples
     /// ```
@@ -123,8 +123,8 @@ impl Cache {
         Iter { cache: self, next: Some(0), ready: Vec::new() }
     }
 
-    /// Removes every item of this namespace for which `keep` says no. Runs without a lock; an item that changes after it
-    /// was judged stays. Returns how many were removed.
+    /// Removes every item of this namespace for which `keep` says no. Runs without a lock; an item that changes after
+    /// it was judged stays. Returns how many were removed.
     ///
     /// # Examples
     /// ```

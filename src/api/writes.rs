@@ -148,8 +148,8 @@ impl Cache {
         self.arithmetic(key, &Arithmetic::unsigned_down(by)).map(|n| n.map(|n| n as u64))
     }
 
-    /// Counts, in memcached's way or Redis's: see [`Arithmetic`]. The new number; None if there is no value and none was
-    /// made.
+    /// Counts, in memcached's way or Redis's: see [`Arithmetic`]. The new number; None if there is no value and none
+    /// was made.
     ///
     /// # Errors
     /// [`NotANumber`](crate::ErrorKind::NotANumber), [`NumberOverflow`](crate::ErrorKind::NumberOverflow); otherwise as

@@ -1,10 +1,10 @@
 //! How a limit becomes shards, pages and address space.
 //!
 //! Each class of each shard leaves about half a page unused, and every page costs some 70 bytes of tables, so pages are
-//! about the square root of the limit: 4 KiB at 1 MiB, 64 KiB at 4 GiB and above (a page of 64 KiB is emptied in well under
-//! a millisecond). Between 4 and 64 MiB they are larger than that, 8 KiB, because items above half a page take whole
-//! operating-system pages. Shards divide writers only - readers take no lock - so a few per core are plenty, and none
-//! is made smaller than 64 MiB.
+//! about the square root of the limit: 4 KiB at 1 MiB, 64 KiB at 4 GiB and above (a page of 64 KiB is emptied in well
+//! under a millisecond). Between 4 and 64 MiB they are larger than that, 8 KiB, because items above half a page take
+//! whole operating-system pages. Shards divide writers only - readers take no lock - so a few per core are plenty, and
+//! none is made smaller than 64 MiB.
 
 use super::Config;
 use crate::error::{Error, ErrorKind, Result};

@@ -43,8 +43,8 @@ pub(crate) use reserve::Reserved;
 pub(crate) use update::{Effect, Seen};
 pub(crate) use walk::Visited;
 
-/// How often other shards are asked for a page for one write, by a shard that has nothing of its own to evict: each time a
-/// few of their items leave, and pages may hold some thousands.
+/// How often other shards are asked for a page for one write, by a shard that has nothing of its own to evict: each
+/// time a few of their items leave, and pages may hold some thousands.
 const MOST_ROUNDS: u64 = 1024;
 
 /// What an engine is built from; checked by [`Engine::new`].

@@ -54,7 +54,8 @@ impl Engine {
             let arrival = *known.get_or_insert_with(|| locked.announce(key.hash, new.item_len()));
             let locator = match locked.stage(&new, Some(&arrival), prepaid)? {
                 Room::At(locator) => locator,
-                // Memory is being asked for before the value is known: it is given, whatever the policy makes of it later.
+                // Memory is being asked for before the value is known: it is given, whatever the policy makes of it
+                // later.
                 Room::TurnedAway => match locked.stage(&new, None, prepaid)? {
                     Room::At(locator) => locator,
                     Room::TurnedAway => return Err(locked.out_of_memory().into()),

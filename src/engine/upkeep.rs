@@ -27,7 +27,8 @@ const POOL_PERIOD_MS: u64 = 5_000;
 const ADOPT_STEP: u64 = 128;
 
 impl Engine {
-    /// Clears a namespace: one store, but that the sixteenth clear in a row waits for a sweep of what the first has left.
+    /// Clears a namespace: one store, but that the sixteenth clear in a row waits for a sweep of what the first has
+    /// left.
     pub(crate) fn clear(&self, namespace: u8) {
         self.flush_count.fetch_add(1, Relaxed);
         loop {
@@ -82,7 +83,8 @@ impl Engine {
         self.shards.iter().map(|s| s.lock(&self.ctx).tally(namespace).items).sum()
     }
 
-    /// Changes the limit. Items leave at once as far as needed, a page at a time; memory above it goes back to the system.
+    /// Changes the limit. Items leave at once as far as needed, a page at a time; memory above it goes back to the
+    /// system.
     pub(crate) fn set_max_memory(&self, limit: u64) -> Result<()> {
         let (ledger, least) = (&self.ctx.arena.ledger, (self.shards.len() * self.ctx.arena.page_size() * 4) as u64);
         let least = least.max(64 << 10) + ledger.reserved();
@@ -170,10 +172,12 @@ impl Engine {
 
     /// Whether maintenance has something to do.
     pub(crate) fn needs_upkeep(&self) -> bool {
-        self.watch_pool()
-            || self.ctx.flush_due()
-            || self.ctx.arena.ledger.excess() > 0
-            || self.shards.iter().any(|s| s.needs_upkeep(&self.ctx))
+        self.ctx.arena.ledger.excess() > 0 || self.has_work()
+    }
+
+    /// Whether there is something to do that maintenance is sure to get done.
+    fn has_work(&self) -> bool {
+        self.watch_pool() || self.ctx.flush_due() || self.shards.iter().any(|s| s.needs_upkeep(&self.ctx))
     }
 
     /// Looks at the pool from time to time. True if pages that nobody needs are to be given back.
@@ -186,8 +190,8 @@ impl Engine {
         self.upkeep.pool_idle.load(Relaxed) > 0
     }
 
-    /// Works for up to `budget` of CPU time, a step at a time, or until there is nothing left to do. Returns the time used
-    /// and whether all is done.
+    /// Works for up to `budget` of CPU time, a step at a time, or until there is nothing left to do. Returns the time
+    /// used and whether all is done.
     pub(crate) fn maintain(&self, budget: Duration) -> (Duration, bool) {
         let (start, cpu) = (Instant::now(), thread_cpu_ns());
         let used = || match thread_cpu_ns() - cpu {
@@ -224,7 +228,8 @@ impl Engine {
         self.upkeep.runs.fetch_add(1, Relaxed);
         let used = used();
         self.upkeep.cpu_ns.fetch_add(used.as_nanos() as u64, Relaxed);
-        (used, done && !self.needs_upkeep())
+        // Memory above the limit that nobody may give up is not waited for.
+        (used, done && !self.has_work())
     }
 
     /// Lets the ledger know what the threads' sessions take: a few hundred bytes each, and they never become fewer.
@@ -234,7 +239,8 @@ impl Engine {
         self.ctx.arena.ledger.force(Account::Side, now.saturating_sub(before));
     }
 
-    /// Checks every invariant that can be checked while nobody else is at work; panics where one does not hold. For tests.
+    /// Checks every invariant that can be checked while nobody else is at work; panics where one does not hold. For
+    /// tests.
     pub(crate) fn check(&self) {
         for shard in &self.shards {
             shard.lock(&self.ctx).check();

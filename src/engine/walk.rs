@@ -1,8 +1,8 @@
 //! Walking over all items by cursor.
 //!
 //! A cursor is a hash: all smaller ones have been visited. Shards and buckets are in the order of hashes, whatever the
-//! tables' sizes, so a walk visits every key that is there throughout at least once (in fact once, unless a key is removed
-//! and stored again), though the tables grow and shrink meanwhile.
+//! tables' sizes, so a walk visits every key that is there throughout at least once (in fact once, unless a key is
+//! removed and stored again), though the tables grow and shrink meanwhile.
 
 use super::Engine;
 use crate::slab::Attributes;
@@ -20,8 +20,8 @@ pub(crate) struct Visited {
 const STEP: u64 = 32;
 
 impl Engine {
-    /// Visits the items of a namespace from a cursor on, until `count` were found or a few steps were taken. Returns the
-    /// next cursor, None at the end.
+    /// Visits the items of a namespace from a cursor on, until `count` were found or a few steps were taken. Returns
+    /// the next cursor, None at the end.
     pub(crate) fn walk(
         &self,
         namespace: u8,

@@ -7,7 +7,8 @@ use std::time::Duration;
 pub(crate) struct CpuShare {
     /// From 0 (exclusive) to 1.
     share: f64,
-    /// CPU time that may be used now; never more than a fifth of a second's worth, so that a burst stays close to the share.
+    /// CPU time that may be used now; never more than a fifth of a second's worth, so that a burst stays close to the
+    /// share.
     credit: Duration,
     /// CPU time used beyond the credit.
     debt: Duration,

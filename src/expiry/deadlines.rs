@@ -7,7 +7,8 @@
 //!        ┌─┴─┐   ┌─┴─┐
 //!        9   -   7   12       leaves: units 0 to 3
 //! ```
-//! Lowering a leaf or asking for the first costs O(log pages). A leaf is a lower bound: it may be too early, never too late.
+//! Lowering a leaf or asking for the first costs O(log pages). A leaf is a lower bound: it may be too early, never too
+//! late.
 
 use crate::slab::UnitId;
 

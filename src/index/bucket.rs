@@ -9,10 +9,11 @@
 //! ```
 //!
 //! Invariants:
-//! 1. Tag 0 is an empty slot, whose word is 0. A slot is filled before its tag is set, and emptied after its tag is cleared,
-//!    so a reader that follows a tag finds a whole slot, an empty one, or one that holds another item: it compares keys.
-//! 2. Only the holder of the shard's lock fills, empties and moves. Readers change policy bits by compare-and-swap of the
-//!    whole slot, so whoever takes a slot by `swap` has everybody's last word.
+//! 1. Tag 0 is an empty slot, whose word is 0. A slot is filled before its tag is set, and emptied after its tag is
+//!    cleared, so a reader that follows a tag finds a whole slot, an empty one, or one that holds another item: it
+//!    compares keys.
+//! 2. Only the holder of the shard's lock fills, empties and moves. Readers change policy bits by compare-and-swap of
+//!    the whole slot, so whoever takes a slot by `swap` has everybody's last word.
 
 use super::hash::distance;
 use crate::slab::Slot;

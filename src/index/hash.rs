@@ -9,8 +9,9 @@
 //! So the order of hashes is the order of shards and, within one, of home buckets, whatever the sizes of the tables: a
 //! position in it is a cursor that survives growth.
 //!
-//! The function is rapidhash V3 with secrets from the cache's seed: the same in every build and on every machine, so that a
-//! file that holds an index can be read elsewhere; seeded at random by default, so that nobody can aim at a bucket.
+//! The function is rapidhash V3 with secrets from the cache's seed: the same in every build and on every machine, so
+//! that a file that holds an index can be read elsewhere; seeded at random by default, so that nobody can aim at a
+//! bucket.
 
 use rapidhash::v3::{RapidSecrets, rapidhash_v3_inline};
 
@@ -67,9 +68,10 @@ pub(super) fn tag(hash: u64) -> u8 {
 
 /// How far an item's other place can be from its home, in buckets: an optimal Golomb ruler of order 8.
 ///
-/// No two pairs of marks are the same distance apart, so chains of moves spread over the neighbourhood instead of coming
-/// back to where they were. With distances 1 to 7 instead, at a load of .85, one insert in 5,000 meets some fifty buckets in
-/// a row that hold all they can between them, whatever is moved; with these none was seen to at .90 (`docs/index.md`).
+/// No two pairs of marks are the same distance apart, so chains of moves spread over the neighbourhood instead of
+/// coming back to where they were. With distances 1 to 7 instead, at a load of .85, one insert in 5,000 meets some
+/// fifty buckets in a row that hold all they can between them, whatever is moved; with these none was seen to at .90
+/// (`docs/index.md`).
 pub(super) const DISTANCES: [u64; 7] = [1, 4, 9, 15, 22, 32, 34];
 
 /// How far the other place of an item with this tag is from its home.

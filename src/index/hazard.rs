@@ -10,9 +10,10 @@
 //!  take the announcement back (Release)                               (Acquire)
 //! ```
 //! All four marked accesses are in one total order. If the reader's second look comes before the swap, its announcement
-//! comes before the writer's reading of it, so the writer sees it and leaves the chunk alone. If it comes after, the reader
-//! sees another word and does not touch the bytes. Taking back releases, reading acquires: what the reader did with the
-//! bytes is over before they are written again. `index::models` models it and lists the weaker orderings it catches.
+//! comes before the writer's reading of it, so the writer sees it and leaves the chunk alone. If it comes after, the
+//! reader sees another word and does not touch the bytes. Taking back releases, reading acquires: what the reader did
+//! with the bytes is over before they are written again. `index::models` models it and lists the weaker orderings it
+//! catches.
 //!
 //! Invariants:
 //! 1. A session is used by one thread at a time. It outlives the thread; the next new thread takes it over.
@@ -186,8 +187,8 @@ impl Sessions {
     pub(crate) fn current(&self) -> &Session {
         let (id, session) = LAST.get();
         if id == self.id {
-            // SAFETY: `id` is this cache's alone and never given to another. The pointer was put there by `enter` together
-            // with it, and comes from an `Arc` in `self.all`, from which none is removed while `self` lives.
+            // SAFETY: `id` is this cache's alone and never given to another. The pointer was put there by `enter`
+            // together with it, and comes from an `Arc` in `self.all`, from which none is removed while `self` lives.
             return unsafe { &*session };
         }
         self.enter()

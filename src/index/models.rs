@@ -4,8 +4,9 @@
 //! ```text
 //! RUSTFLAGS="--cfg loom" cargo test --release --lib models
 //! ```
-//! Loom runs every interleaving with at most `LOOM_MAX_PREEMPTIONS` (3 unless set) preemptions, and every value that the
-//! memory model lets a load return. It knows sequential consistency of fences only, so what relies on the one order of all
+//! Loom runs every interleaving with at most `LOOM_MAX_PREEMPTIONS` (3 unless set) preemptions, and every value that
+//! the memory model lets a load return. It knows sequential consistency of fences only, so what relies on the one order
+//! of all
 //! `SeqCst` accesses is modelled with the fence that stands beside them (`Session::announce`, `Sessions::announced`).
 //!
 //! `docs/verification.md` has the table of weakenings that they were seen to catch, and of those that none catches.
@@ -61,7 +62,8 @@ fn put(table: &Table, hash: u64, n: u64) {
     assert!(table.insert(hash, Slot::new(locator(n), 0, false, false), |_, _| ()));
 }
 
-/// Searches for the item at locator `n`; a chunk that another item has is passed over, as one with another key would be.
+/// Searches for the item at locator `n`; a chunk that another item has is passed over, as one with another key would
+/// be.
 fn search(table: &Table, hash: u64, n: u64) -> Search<(&AtomicU64, Slot)> {
     table.search(hash, |word| {
         let slot = Slot(word.load(Ordering::Acquire));
@@ -69,8 +71,8 @@ fn search(table: &Table, hash: u64, n: u64) -> Search<(&AtomicU64, Slot)> {
     })
 }
 
-/// A policy's account of its items, that everyone who changes an item's bits corrects by the difference. Not loom's, since
-/// only the sum counts, and only at the end.
+/// A policy's account of its items, that everyone who changes an item's bits corrects by the difference. Not loom's,
+/// since only the sum counts, and only at the end.
 #[derive(Default)]
 struct Account(AtomicI64);
 
@@ -80,8 +82,8 @@ impl Account {
     }
 }
 
-/// A hit, as `shard::read` has it: the policy's bits are changed if the slot is as it was seen, and only then accounted.
-/// Whether it was.
+/// A hit, as `shard::read` has it: the policy's bits are changed if the slot is as it was seen, and only then
+/// accounted. Whether it was.
 fn hit(table: &Table, account: &Account, hash: u64, n: u64, bits: u32) -> bool {
     let Search::Found((word, slot)) = search(table, hash, n) else { return false };
     let to = slot.with_bits(bits);
@@ -92,8 +94,8 @@ fn hit(table: &Table, account: &Account, hash: u64, n: u64, bits: u32) -> bool {
     done
 }
 
-/// A hit against a replacement and a removal: what the writer takes out has every accounted change in it, so that the account
-/// ends at nothing.
+/// A hit against a replacement and a removal: what the writer takes out has every accounted change in it, so that the
+/// account ends at nothing.
 ///
 /// Seen to catch: a slot emptied, replaced or changed by load and store instead of one access.
 #[test]
@@ -118,7 +120,8 @@ fn every_change_of_a_slot_is_accounted_once() {
     });
 }
 
-/// Two hits against a move of their item, which is in two slots for a moment: the account is that of the bits that stand.
+/// Two hits against a move of their item, which is in two slots for a moment: the account is that of the bits that
+/// stand.
 ///
 /// Seen to catch: a late change of the original dropped, an overruled change not told.
 #[test]
@@ -140,8 +143,8 @@ fn a_move_loses_no_change_and_no_account() {
     });
 }
 
-/// Chunks whose bytes are one number each. Loom fails when a chunk is written while it is read, or read without all that was
-/// written before being visible.
+/// Chunks whose bytes are one number each. Loom fails when a chunk is written while it is read, or read without all
+/// that was written before being visible.
 struct Chunks([UnsafeCell<u64>; 3]);
 
 // SAFETY: every access goes through loom's cell, which is there to find those that race.
@@ -198,8 +201,8 @@ impl Shard {
     }
 }
 
-/// An item is replaced and its chunk used again at once if nobody announces it, under the same key: the reader sees the first,
-/// the second or the third value, whole.
+/// An item is replaced and its chunk used again at once if nobody announces it, under the same key: the reader sees
+/// the first, the second or the third value, whole.
 ///
 /// Seen to catch: a missing fence on either side, relaxed announcements, looks or swaps, no second look.
 #[test]
@@ -247,8 +250,8 @@ fn a_removed_item_is_not_overwritten_under_a_reader() {
     });
 }
 
-/// A slot is emptied and filled again, with an item of the same tag: a reader that has seen the tag before comes to the new
-/// item through the slot alone, and finds its bytes whole.
+/// A slot is emptied and filled again, with an item of the same tag: a reader that has seen the tag before comes to
+/// the new item through the slot alone, and finds its bytes whole.
 ///
 /// Seen to catch: `fill` with a relaxed store of the slot.
 #[test]
@@ -373,8 +376,8 @@ fn an_item_is_found_while_it_makes_room() {
 /// A step that finds no room: the copies already made are taken back, and the account is that of the bits that stand.
 #[test]
 fn a_step_taken_back_loses_nothing() {
-    // Items 1 and 2 would move from bucket 7 to 8 or 9. The others have distance 4, so that buckets 4 and 8 are theirs, and
-    // 5 and 9: of these 28 slots one is free.
+    // Items 1 and 2 would move from bucket 7 to 8 or 9. The others have distance 4, so that buckets 4 and 8 are
+    // theirs, and 5 and 9: of these 28 slots one is free.
     let (hash, even, odd) = (hash_at(7, 8, 7), hash_at(4, 4, 8), hash_at(5, 5, 8));
     explore(move || {
         let (table, account) = (Arc::new(table()), Arc::new(Account::default()));

@@ -1,7 +1,7 @@
 //! Reading without a lock: search the table, announce what is found, look again, and then use the bytes in place.
 //!
-//! Invariant: a [`Pinned`] item's locator stands in one of the session's hazard slots from before the second look at the
-//! index slot until it is dropped, so its chunk is not reused (`hazard` has the argument).
+//! Invariant: a [`Pinned`] item's locator stands in one of the session's hazard slots from before the second look at
+//! the index slot until it is dropped, so its chunk is not reused (`hazard` has the argument).
 #![allow(unsafe_code)]
 
 use std::marker::PhantomData;
@@ -27,7 +27,8 @@ pub(super) fn protect(word: &AtomicU64, session: &Session, hazard: usize) -> Opt
     }
 }
 
-/// Changes an index slot's policy bits if it is still as it was seen: then, and only then, the change is to be accounted.
+/// Changes an index slot's policy bits if it is still as it was seen: then, and only then, the change is to be
+/// accounted.
 #[inline(always)]
 pub(super) fn change(word: &AtomicU64, seen: Slot, to: Slot) -> bool {
     word.compare_exchange(seen.0, to.0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
@@ -45,8 +46,8 @@ pub(crate) struct Pinned<'a> {
 }
 
 impl<'a> Pinned<'a> {
-    /// Searches for a key. `hazard` is a slot that the caller has taken from the session; it passes to the result, and is
-    /// dropped when there is none.
+    /// Searches for a key. `hazard` is a slot that the caller has taken from the session; it passes to the result, and
+    /// is dropped when there is none.
     #[inline(always)]
     pub(crate) fn find(
         table: &'a Table,
@@ -57,8 +58,8 @@ impl<'a> Pinned<'a> {
     ) -> Search<Pinned<'a>> {
         let found = table.search(key.hash, |word| {
             let (locator, slot) = protect(word, session, hazard)?;
-            // SAFETY: protected; the announcement stands until `Pinned` is dropped (or is overwritten when the search goes
-            // on to another slot, and this item is not used any more).
+            // SAFETY: protected; the announcement stands until `Pinned` is dropped (or is overwritten when the search
+            // goes on to another slot, and this item is not used any more).
             let item = unsafe { arena.item(locator) };
             item.is(key.namespace, key.bytes).then_some((item, word, slot))
         });

@@ -1,7 +1,8 @@
 //! The table's way from one size to the next: in place, a few buckets a step, nobody waiting.
 //!
-//! Growing from `small` to `big` (an eighth more) goes from the top down: the items of the home just below the pointer are
-//! put where the big size wants them, and the pointer moves past it. Shrinking is the same backwards, from the bottom up.
+//! Growing from `small` to `big` (an eighth more) goes from the top down: the items of the home just below the pointer
+//! are put where the big size wants them, and the pointer moves past it. Shrinking is the same backwards, from the
+//! bottom up.
 //!
 //! Invariants (beside those of `table`):
 //! 1. When growing, buckets at and above the pointer's big home hold no item of the small size but second places, so a
@@ -84,8 +85,8 @@ impl Table {
         true
     }
 
-    /// Whether the table is on its way between two sizes. Which way is the caller's choice at every step: a growth that is
-    /// no longer wanted is taken back by shrinking, and the other way round.
+    /// Whether the table is on its way between two sizes. Which way is the caller's choice at every step: a growth
+    /// that is no longer wanted is taken back by shrinking, and the other way round.
     pub(crate) fn is_resizing(&self) -> bool {
         let (small, big, _) = self.sizes();
         small != big
@@ -182,7 +183,8 @@ impl Table {
         self.moving(|| self.try_move(&leaving, &staying, size, next, overruled))
     }
 
-    /// The items that `move_home` moves, and those that are in the right place already, with whether it is their second.
+    /// The items that `move_home` moves, and those that are in the right place already, with whether it is their
+    /// second.
     fn items_of_homes(
         &self,
         first: u64,

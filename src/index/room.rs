@@ -1,8 +1,8 @@
 //! Room in a full neighbourhood: a chain of moves, each item to its other place, found breadth first.
 //!
-//! Tags and state bits alone say where an item's other place is, so nothing but bucket lines within a few dozen places is
-//! read. In simulations of 300,000 buckets at a load of .90 no search looked at more than 256 buckets; one in ten million
-//! does, so there are more to be had (`docs/index.md`).
+//! Tags and state bits alone say where an item's other place is, so nothing but bucket lines within a few dozen places
+//! is read. In simulations of 300,000 buckets at a load of .90 no search looked at more than 256 buckets; one in ten
+//! million does, so there are more to be had (`docs/index.md`).
 //!
 //! Invariants:
 //! 1. A chain is carried out from its free end: each move goes into a slot that is free, so no item is ever missing.
@@ -49,7 +49,8 @@ struct Step {
 }
 
 impl Table {
-    /// Frees a slot in one of two full buckets, without moving what is at the `frozen` places; returns which one. Runs while
+    /// Frees a slot in one of two full buckets, without moving what is at the `frozen` places; returns which one. Runs
+    /// while
     /// `moves` is odd.
     #[cold]
     pub(super) fn make_room(

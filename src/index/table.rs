@@ -1,20 +1,21 @@
 //! One shard's table of buckets.
 //!
 //! An item has two places, both near: its home bucket, `fraction of the hash * buckets`, and the other, 1 to 34 buckets
-//! further (one of seven distances, by its tag). The table stretches and shrinks in place, a few buckets a step, between a small and a big size:
+//! further (one of seven distances, by its tag). The table stretches and shrinks in place, a few buckets a step,
+//! between a small and a big size:
 //!
 //! ```text
 //!  home in the small size:   0 ............ pointer ............ small
 //!                            small size counts    big size counts
 //! ```
-//! Growing moves the pointer down from `small`, shrinking moves it up to `small`; at rest both sizes are equal. Measured
-//! and simulated: two near places hold a load of .85 at 10.8 bytes an item, 1.3 lines a hit and 2 a miss.
+//! Growing moves the pointer down from `small`, shrinking moves it up to `small`; at rest both sizes are equal.
+//! Measured and simulated: two near places hold a load of .85 at 10.8 bytes an item, 1.3 lines a hit and 2 a miss.
 //!
 //! Invariants:
-//! 1. At rest, and whenever the shard's lock is free, an item is in exactly one slot, in its home or its other place under
-//!    the size that counts for it.
-//! 2. While an item moves it is in both places: the copy is made before the original goes. So a hit needs no check. A miss
-//!    is only believed if `moves` was even and did not change during the search.
+//! 1. At rest, and whenever the shard's lock is free, an item is in exactly one slot, in its home or its other place
+//!    under the size that counts for it.
+//! 2. While an item moves it is in both places: the copy is made before the original goes. So a hit needs no check. A
+//!    miss is only believed if `moves` was even and did not change during the search.
 //! 3. Everything but [`Table::search`] and policy-bit updates happens under the shard's lock.
 //! 4. Memory of the table is never unmapped while the table lives; what is given back reads as empty buckets.
 
@@ -211,8 +212,8 @@ impl Table {
         self.bucket(place.bucket).empty(place.slot)
     }
 
-    /// Adds an item that is not there. False if no room could be made near: the table is too full. `overruled` is told what
-    /// came of the items that moved for it ([`settle`](Self::settle)).
+    /// Adds an item that is not there. False if no room could be made near: the table is too full. `overruled` is told
+    /// what came of the items that moved for it ([`settle`](Self::settle)).
     pub(crate) fn insert(&self, hash: u64, slot: Slot, mut overruled: impl FnMut(Slot, Slot)) -> bool {
         let (home, other) = self.places(hash);
         let Some(at) = self.choose(home, other, &mut overruled) else { return false };
@@ -300,9 +301,9 @@ impl Table {
         self.settle(from, word, to, overruled);
     }
 
-    /// Removes the original of an item that was copied as `copied` into `to`. Where one reader has changed the original and
-    /// another the copy, the copy's change stands and `overruled(copied, last)` names the other: its account has to be
-    /// taken back.
+    /// Removes the original of an item that was copied as `copied` into `to`. Where one reader has changed the
+    /// original and another the copy, the copy's change stands and `overruled(copied, last)` names the other: its
+    /// account has to be taken back.
     pub(super) fn settle(&self, from: Place, copied: Slot, to: Place, overruled: &mut impl FnMut(Slot, Slot)) {
         let last = self.bucket(from.bucket).empty(from.slot);
         // Only policy bits can differ.

@@ -232,8 +232,9 @@ impl Ghost {
         }
     }
 
-    /// A bounded step: makes the ghost if there is none, scrubs, follows the budget, and makes a new table when the cache
-    /// has changed too much. A table is made when its bytes are at most `granted`; else nothing is, and they are returned.
+    /// A bounded step: makes the ghost if there is none, scrubs, follows the budget, and makes a new table when the
+    /// cache has changed too much. A table is made when its bytes are at most `granted`; else nothing is, and they are
+    /// returned.
     pub(crate) fn maintain(
         ghost: &mut Option<Ghost>,
         items: u64,

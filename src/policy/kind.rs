@@ -7,8 +7,8 @@ use crate::error::{Error, ErrorKind};
 
 /// Which item leaves when room is needed.
 ///
-/// The `volatile-` policies choose only among items that have a deadline; when there are none, a write that needs room is
-/// refused, as under `noeviction`. All others choose among all items.
+/// The `volatile-` policies choose only among items that have a deadline; when there are none, a write that needs room
+/// is refused, as under `noeviction`. All others choose among all items.
 ///
 /// # Examples
 /// ```

@@ -1,10 +1,11 @@
 //! `allkeys-lfu` and `volatile-lfu`: the least frequently used of a sample, old uses counting less.
 //!
-//! Paper: none; Redis' LFU (2016), after Morris' counter (CACM 1978). Changed: decay runs by insertions, not by minutes,
-//! and costs nothing: instead of lowering counters, an item's rank is `last use + counter x DECAY`, which orders items as
-//! lowering each counter by one every `DECAY` ticks would. A hit decides at random whether to count, by a hash of the
-//! item's bits and of a noise word that moves with the clock: readers share nothing that is written.
-//! State: 8 bits of counter, 14 of clock. A hit: two loads and a hash; a compare-and-swap when it counted or the clock moved.
+//! Paper: none; Redis' LFU (2016), after Morris' counter (CACM 1978). Changed: decay runs by insertions, not by
+//! minutes, and costs nothing: instead of lowering counters, an item's rank is `last use + counter x DECAY`, which
+//! orders items as lowering each counter by one every `DECAY` ticks would. A hit decides at random whether to count, by
+//! a hash of the item's bits and of a noise word that moves with the clock: readers share nothing that is written.
+//! State: 8 bits of counter, 14 of clock. A hit: two loads and a hash; a compare-and-swap when it counted or the clock
+//! moved.
 
 use super::sample::Sampler;
 use super::{Bits, Candidate, Shared, Store, mix};
@@ -101,7 +102,8 @@ pub(crate) fn used(bits: Bits, clock: u32, noise: u32) -> Bits {
     let odds = 1 + counter.saturating_sub(START) * GROWTH;
     let draw = mix(u64::from(bits) << 32 | u64::from(noise));
     let counted = counter < COUNTER_MAX && ((draw >> 32) * u64::from(odds)) >> 32 == 0;
-    // A part of a period that is not over yet is not forgotten: the stamp moves by whole periods unless the item counted.
+    // A part of a period that is not over yet is not forgotten: the stamp moves by whole periods unless the item
+    // counted.
     let stamp = if counted { u64::from(clock) } else { u64::from(bits).wrapping_add(age / DECAY * DECAY) & STAMP };
     pack(counter + u32::from(counted), stamp as u32)
 }

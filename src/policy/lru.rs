@@ -1,9 +1,9 @@
 //! `allkeys-lru` and `volatile-lru`: the least recently used of a sample.
 //!
-//! Paper: none; Redis' approximated LRU (sample and pool) with a logical clock. Changed: the clock counts insertions, not
-//! time and not hits, so that no counter is shared between readers; it ticks once every 1/4096 of the items, so that an
-//! item in use all the time is written at most 4096 times while the whole cache is replaced.
-//! State: 22 bits, the clock at the last use. A hit: one load and a comparison; one compare-and-swap when the clock moved.
+//! Paper: none; Redis' approximated LRU (sample and pool) with a logical clock. Changed: the clock counts insertions,
+//! not time and not hits, so that no counter is shared between readers; it ticks once every 1/4096 of the items, so
+//! that an item in use all the time is written at most 4096 times while the whole cache is replaced. State: 22 bits,
+//! the clock at the last use. A hit: one load and a comparison; one compare-and-swap when the clock moved.
 
 use super::sample::Sampler;
 use super::{Bits, Candidate, POLICY_BITS, Shared, Store};

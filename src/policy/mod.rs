@@ -37,8 +37,8 @@ pub(crate) struct Candidate<H> {
     pub(crate) size: u32,
 }
 
-/// What a policy sees of the items among which it chooses. Only eligible items are shown: a volatile policy's store shows
-/// just those with a deadline.
+/// What a policy sees of the items among which it chooses. Only eligible items are shown: a volatile policy's store
+/// shows just those with a deadline.
 pub(crate) trait Store {
     type Handle: Copy + PartialEq + std::fmt::Debug;
     /// Number of items stored (eligible or not).
@@ -47,7 +47,8 @@ pub(crate) trait Store {
     fn used(&self) -> u64;
     /// What `used` may reach.
     fn capacity(&self) -> u64;
-    /// Shows every eligible item of one index bucket; which one, `r` says (uniform in all 64 bits). 0 to 7 items, 5 to 6 usual.
+    /// Shows every eligible item of one index bucket; which one, `r` says (uniform in all 64 bits). 0 to 7 items, 5 to
+    /// 6 usual.
     fn bucket(&self, r: u64, each: impl FnMut(Candidate<Self::Handle>));
     /// Says that `bucket(r)` will be asked for soon.
     fn prefetch(&self, _r: u64) {}
@@ -134,9 +135,9 @@ impl<H: Copy + PartialEq> Policy<H> {
         Arrival { hash, size, from, uses }
     }
 
-    /// Who leaves to make room: for an item that arrives, or for something else (the limit was lowered, a table grows, an
-    /// item becomes larger). The caller evicts the candidate and calls [`evicted`](Self::evicted), or, if the candidate
-    /// cannot leave, asks again. Asked again until there is room.
+    /// Who leaves to make room: for an item that arrives, or for something else (the limit was lowered, a table grows,
+    /// an item becomes larger). The caller evicts the candidate and calls [`evicted`](Self::evicted), or, if the
+    /// candidate cannot leave, asks again. Asked again until there is room.
     pub(crate) fn victim<S: Store<Handle = H>>(
         &mut self,
         shared: &Shared,
@@ -178,7 +179,8 @@ impl<H: Copy + PartialEq> Policy<H> {
         }
     }
 
-    /// The newcomer was not stored, as [`Verdict::TurnAway`] said. The default policy remembers it as if it had been evicted.
+    /// The newcomer was not stored, as [`Verdict::TurnAway`] said. The default policy remembers it as if it had been
+    /// evicted.
     pub(crate) fn turned_away(&mut self, _shared: &Shared, arrival: &Arrival) {
         if let State::Value(value) = &mut self.state {
             value.turned_away(arrival);
@@ -229,12 +231,13 @@ impl<H: Copy + PartialEq> Policy<H> {
         }
     }
 
-    /// A bounded step (some 50 us at most) of what needs doing now and then. Called every [`MAINTAIN_EVERY`] insertions or so.
+    /// A bounded step (some 50 us at most) of what needs doing now and then. Called every [`MAINTAIN_EVERY`]
+    /// insertions or so.
     ///
-    /// `granted` bytes are set aside for the policy to grow into beyond [`memory`](Self::memory). The ghost's table is made,
-    /// and made anew when the cache has changed, only if they suffice; until then the policy chooses without it, or with
-    /// the old one. Returns the bytes it would like to have granted in all: 0 when it is content. Rings and pools grow by
-    /// a few KiB without asking.
+    /// `granted` bytes are set aside for the policy to grow into beyond [`memory`](Self::memory). The ghost's table is
+    /// made, and made anew when the cache has changed, only if they suffice; until then the policy chooses without it,
+    /// or with the old one. Returns the bytes it would like to have granted in all: 0 when it is content. Rings and
+    /// pools grow by a few KiB without asking.
     pub(crate) fn maintain<S: Store<Handle = H>>(&mut self, _shared: &Shared, store: &S, granted: u64) -> u64 {
         match &mut self.state {
             State::Value(value) => return value.maintain(store, granted),

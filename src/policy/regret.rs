@@ -1,10 +1,10 @@
 //! When the working set changes: compares what remembering frequency gains with what it costs.
 //!
-//! Beside every item that LRU would not have, the value policy lacks one that LRU would have. What the first bring are hits
-//! on protected items that were unused for long: the gain. What the second cost are misses on items that left lately and
-//! were used lately: the regret. Where popularity lasts, the gain is the larger. When all keys change at once, the gain
-//! stops while the regret goes on: then, for one turnover, protected items last used before the change are *stale*, and
-//! leave first, the longest unused of them before the others, as under LRU.
+//! Beside every item that LRU would not have, the value policy lacks one that LRU would have. What the first bring are
+//! hits on protected items that were unused for long: the gain. What the second cost are misses on items that left
+//! lately and were used lately: the regret. Where popularity lasts, the gain is the larger. When all keys change at
+//! once, the gain stops while the regret goes on: then, for one turnover, protected items last used before the change
+//! are *stale*, and leave first, the longest unused of them before the others, as under LRU.
 //!
 //! Time is counted in ticks, [`TICKS`] to a turnover (as many bytes arrived as the cache holds). "Lately" is within
 //! [`HORIZON`] ticks: less than a turnover, because hits on older items push down an LRU list too.
@@ -91,8 +91,9 @@ impl Regret {
         due
     }
 
-    /// An item came back whose region has lost `ago` bytes since it left, and `left` bytes in all. It is regretted when LRU
-    /// would still have it: when its time out of the cache and the usual time unused before are together within the horizon.
+    /// An item came back whose region has lost `ago` bytes since it left, and `left` bytes in all. It is regretted
+    /// when LRU would still have it: when its time out of the cache and the usual time unused before are together
+    /// within the horizon.
     pub(crate) fn returns(&mut self, from: usize, ago: u64, left: u64) {
         let within = HORIZON as f64 - self.ages[from];
         if within >= 0.0
@@ -116,8 +117,9 @@ impl Regret {
         self.looked_at += all;
     }
 
-    /// A tick: marks it and judges. `gain` counts the hits since the last tick on protected items unused lately. True when a
-    /// change is seen: then protected's clock has to move on, for what was used before to be told from what is used now.
+    /// A tick: marks it and judges. `gain` counts the hits since the last tick on protected items unused lately. True
+    /// when a change is seen: then protected's clock has to move on, for what was used before to be told from what is
+    /// used now.
     pub(crate) fn tick(&mut self, now: Mark, gain: u64) -> bool {
         self.marks[(self.ticks % TICKS) as usize] = now;
         self.ticks += 1;

@@ -4,9 +4,10 @@
 //!  front                                                              back
 //!  block: base 512, 256 hashes │ base 1024, scrubbed: 31 hashes + offsets │ base 1536, filling ... next = 1701
 //! ```
-//! An entry's position is `base + index` (`base + offset` in a scrubbed block). The item keeps the low bits of the position
-//! of its entry; an entry without such an item is stale (deleted, replaced, moved to the other ring) and is dropped when it
-//! is popped. Scrubbing removes stale entries from the middle, a block at a time; positions never change.
+//! An entry's position is `base + index` (`base + offset` in a scrubbed block). The item keeps the low bits of the
+//! position of its entry; an entry without such an item is stale (deleted, replaced, moved to the other ring) and is
+//! dropped when it is popped. Scrubbing removes stale entries from the middle, a block at a time; positions never
+//! change.
 //!
 //! 1. Positions rise from front to back and are never given out twice.
 //! 2. No block is empty but the last one; only the last one is appended to, and it is never scrubbed.

@@ -1,13 +1,12 @@
 //! `s3-fifo`: a small queue that most newcomers do not outlive, a main queue, and a memory of who left the small one.
 //!
 //! Paper: Yang, Zhang, Qiu, Yue, Rashmi, "FIFO queues are all you need for cache eviction", SOSP'23. As there: small is
-//! 10 % of the bytes, an item used twice in it moves to main, main is a CLOCK with two bits, the ghost remembers as many
-//! bytes as main holds. Changed: the queues are rings of key hashes ([`Ring`]) with stale entries; the ghost is a table of
-//! fingerprints ([`Ghost`]); and one victim costs at most [`LOOKS`] looks: then the item at hand leaves whatever its
-//! counter. A newcomer larger than small's share is turned away when there is no free room, and not remembered, as in the
-//! authors' simulator.
-//! State: 1 bit queue, 2 bits of uses, 19 bits of the position in the ring. A hit: one compare-and-swap until it was used
-//! three times, then nothing.
+//! 10 % of the bytes, an item used twice in it moves to main, main is a CLOCK with two bits, the ghost remembers as
+//! many bytes as main holds. Changed: the queues are rings of key hashes ([`Ring`]) with stale entries; the ghost is a
+//! table of fingerprints ([`Ghost`]); and one victim costs at most [`LOOKS`] looks: then the item at hand leaves
+//! whatever its counter. A newcomer larger than small's share is turned away when there is no free room, and not
+//! remembered, as in the authors' simulator. State: 1 bit queue, 2 bits of uses, 19 bits of the position in the ring. A
+//! hit: one compare-and-swap until it was used three times, then nothing.
 
 use super::ghost::Ghost;
 use super::ring::Ring;

@@ -1,9 +1,10 @@
 //! Choosing by looking at a few: draws random index buckets and keeps the least worthy items seen in a small pool.
 //!
-//! Paper: the pool is Redis' (2016) "approximated LRU"; looking a whole bucket at a time (five or six items for one cache
-//! line) is ours. One draw is [`DRAW`] buckets, about 28 items. Every policy ranks items by a number that does not change
-//! while the item is not used (stamps and counters are turned into absolute ranks), so a pool entry only has to be looked
-//! at again when it is about to be chosen; an item used meanwhile has a higher rank then and goes back into the pool.
+//! Paper: the pool is Redis' (2016) "approximated LRU"; looking a whole bucket at a time (five or six items for one
+//! cache line) is ours. One draw is [`DRAW`] buckets, about 28 items. Every policy ranks items by a number that does
+//! not change while the item is not used (stamps and counters are turned into absolute ranks), so a pool entry only has
+//! to be looked at again when it is about to be chosen; an item used meanwhile has a higher rank then and goes back
+//! into the pool.
 //!
 //! 1. A pool holds an item at most once, at most [`POOL`] items, and only items that were eligible when seen.
 //! 2. What [`Pool::least`] returns was revalidated in the same call, and is no longer in the pool.
@@ -58,8 +59,8 @@ impl Draw {
         }
     }
 
-    /// Draws until `see` has said `true` of an item. Falls back on the items that expire soonest, and only gives up when
-    /// there are none either: false.
+    /// Draws until `see` has said `true` of an item. Falls back on the items that expire soonest, and only gives up
+    /// when there are none either: false.
     pub(crate) fn look_until<S: Store>(
         &mut self,
         store: &S,
@@ -160,8 +161,8 @@ impl<H: Copy + PartialEq> Pool<H> {
         };
     }
 
-    /// Takes out the least worthy item that is still there. `rank` gives an item's rank as it is now, or `None` when it is
-    /// no longer one for this pool.
+    /// Takes out the least worthy item that is still there. `rank` gives an item's rank as it is now, or `None` when
+    /// it is no longer one for this pool.
     pub(crate) fn least<S: Store<Handle = H>>(
         &mut self,
         store: &S,

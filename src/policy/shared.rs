@@ -1,8 +1,8 @@
 //! What readers see of a shard's policy: which one it is, its published clocks, and the bytes of its regions.
 //!
-//! Atomics only. The first cache line is read by every hit and written when a clock moves by a quantum; the counters are on
-//! another line, written when an item comes, goes or is promoted. Everything is relaxed: a clock that is a little old makes
-//! a stamp a little old, and no memory is reached through these values.
+//! Atomics only. The first cache line is read by every hit and written when a clock moves by a quantum; the counters
+//! are on another line, written when an item comes, goes or is promoted. Everything is relaxed: a clock that is a
+//! little old makes a stamp a little old, and no memory is reached through these values.
 
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 
@@ -33,8 +33,8 @@ pub(crate) struct Shared {
 
 #[derive(Debug, Default)]
 struct Counters {
-    /// Bytes of the two regions of the value policy. They may pass below zero for a moment, while an item is promoted and
-    /// evicted at the same time, and are read as signed numbers.
+    /// Bytes of the two regions of the value policy. They may pass below zero for a moment, while an item is promoted
+    /// and evicted at the same time, and are read as signed numbers.
     bytes: [AtomicU64; 2],
     /// Hits on protected items that were used last before the horizon: rare.
     kept: AtomicU64,
@@ -78,8 +78,8 @@ impl Shared {
         self.family.store(family(policy), Relaxed);
     }
 
-    /// An item was used. What its bits become, or `None` when they stay as they are: nothing is to be written then, which
-    /// is the usual case for an item that is used often.
+    /// An item was used. What its bits become, or `None` when they stay as they are: nothing is to be written then,
+    /// which is the usual case for an item that is used often.
     #[inline]
     pub(crate) fn hit(&self, bits: Bits) -> Option<Bits> {
         let clock = |i: usize| self.clocks[i].load(Relaxed);
@@ -94,7 +94,8 @@ impl Shared {
         (to != bits).then_some(to)
     }
 
-    /// What [`hit`](Self::hit) asked for was done: moves the item's size from one region to the other if it was promoted.
+    /// What [`hit`](Self::hit) asked for was done: moves the item's size from one region to the other if it was
+    /// promoted.
     #[inline]
     pub(crate) fn applied(&self, from: Bits, to: Bits, size: u32) {
         let horizon = self.horizon.load(Relaxed);

@@ -1,11 +1,12 @@
-//! `sieve`: one queue and a hand that walks it from the oldest item to the newest, and leaves used items where they are.
+//! `sieve`: one queue and a hand that walks it from the oldest item to the newest, and leaves used items where they
+//! are.
 //!
-//! Paper: Zhang, Yang, Yue, Vigfusson, Rashmi, "SIEVE is simpler than LRU", NSDI'24. Changed: items in the middle of the
-//! queue cannot be taken out of a ring, so the hand divides it into two: `ahead` of the hand, whose front is the item under
-//! it and whose end takes the newcomers, and `behind` it, the items it has passed. When nothing is ahead, the two change
-//! places at once: the hand is back at the oldest item. One victim costs at most [`LOOKS`] looks.
-//! State: 1 bit visited, 1 bit which ring, 20 bits of the position in it. A hit: one compare-and-swap for the first use
-//! after the hand passed, then nothing.
+//! Paper: Zhang, Yang, Yue, Vigfusson, Rashmi, "SIEVE is simpler than LRU", NSDI'24. Changed: items in the middle of
+//! the queue cannot be taken out of a ring, so the hand divides it into two: `ahead` of the hand, whose front is the
+//! item under it and whose end takes the newcomers, and `behind` it, the items it has passed. When nothing is ahead,
+//! the two change places at once: the hand is back at the oldest item. One victim costs at most [`LOOKS`] looks. State:
+//! 1 bit visited, 1 bit which ring, 20 bits of the position in it. A hit: one compare-and-swap for the first use after
+//! the hand passed, then nothing.
 
 use super::ring::Ring;
 use super::sample::Draw;

@@ -1,7 +1,8 @@
 //! The engine's own policy code judged alone: no slab, no index, no bytes, only who is in and who is not.
 //!
-//! Items are entries of a dense vector; "buckets" are five or six of them drawn at random, as many as an index bucket at
-//! usual load shows. Everything else - the bits, the hit, the arrival, the victims - is the code that runs in the shards.
+//! Items are entries of a dense vector; "buckets" are five or six of them drawn at random, as many as an index bucket
+//! at usual load shows. Everything else - the bits, the hit, the arrival, the victims - is the code that runs in the
+//! shards.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -35,8 +36,8 @@ pub struct Simulator {
 }
 
 impl Simulator {
-    /// A cache of `capacity` bytes, or objects, if every request has size 1. The same seed and the same requests give the
-    /// same hits.
+    /// A cache of `capacity` bytes, or objects, if every request has size 1. The same seed and the same requests give
+    /// the same hits.
     pub fn new(policy: EvictionPolicy, objective: Objective, capacity: u64, seed: u64) -> Self {
         Simulator {
             policy: Policy::new(policy, objective, seed),

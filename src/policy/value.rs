@@ -1,26 +1,28 @@
 //! `default` and `volatile-default`: the two-region value policy.
 //!
 //! Papers: a combination of GreedyDual-Size-Frequency (Cherkasova 1998: worth = clock + uses / size), ARC (Megiddo and
-//! Modha, FAST'03: two regions whose shares follow the hits among items that left), and the sampled victims of Redis. Ours
-//! is that frequency is remembered by the ghost, that the second use promotes at once unless it belongs to one burst with
-//! the first (LRU-K's correlated references, O'Neil 1993), and the newcomer rule.
+//! Modha, FAST'03: two regions whose shares follow the hits among items that left), and the sampled victims of Redis.
+//! Ours is that frequency is remembered by the ghost, that the second use promotes at once unless it belongs to one
+//! burst with the first (LRU-K's correlated references, O'Neil 1993), and the newcomer rule.
 //!
-//! 1. An item is worth `stamp + gain`: the stamp is its region's clock at its last use, the gain is [`QUANTA`] x uses x mean
-//!    size / size for [`Objective::Hits`], [`QUANTA`] x uses for [`Objective::Bytes`]. A region's clock is the highest worth
-//!    that left it, which ages what stays. One quantum of the clock is 1 / [`QUANTA`] of a use at the mean size.
-//! 2. Newcomers enter probation, up to a share of the memory; a second use, if not in one burst with the first, moves them
-//!    to protected. When probation is over its share its least worthy item leaves, else the least worthy of protected.
+//! 1. An item is worth `stamp + gain`: the stamp is its region's clock at its last use, the gain is [`QUANTA`] x uses
+//!    x mean size / size for [`Objective::Hits`], [`QUANTA`] x uses for [`Objective::Bytes`]. A region's clock is the
+//!    highest worth that left it, which ages what stays. One quantum of the clock is 1 / [`QUANTA`] of a use at the
+//!    mean size.
+//! 2. Newcomers enter probation, up to a share of the memory; a second use, if not in one burst with the first, moves
+//!    them to protected. When probation is over its share its least worthy item leaves, else the least worthy of
+//!    protected.
 //! 3. Who leaves is remembered with its uses. Coming back, it enters protected with one use more. Coming back from
 //!    probation it also raises probation's share, from protected it lowers it: by [`STEP`] of its size, more when its
 //!    region's part of the ghost is the smaller one.
-//! 4. When the working set changes, items of protected that were used last before the change leave first, before those of
-//!    probation, in the order of their last use; how it is noticed is in [`Regret`].
+//! 4. When the working set changes, items of protected that were used last before the change leave first, before those
+//!    of probation, in the order of their last use; how it is noticed is in [`Regret`].
 //! 5. A newcomer larger than probation's share must be worth more than protected's victim; else it is turned away.
 //!
 //! State: 1 bit region, 6 bits uses, 15 bits stamp. A hit: three loads of one cache line and a few comparisons; a
-//! compare-and-swap while an item of protected has fewer than [`COUNTED_SINGLY`] uses, or when the clock moved by a quantum
-//! since its last; two counters change when an item is promoted, which happens once.
-//! How the numbers were found is in `docs/policies.md`.
+//! compare-and-swap while an item of protected has fewer than [`COUNTED_SINGLY`] uses, or when the clock moved by a
+//! quantum since its last; two counters change when an item is promoted, which happens once. How the numbers were found
+//! is in `docs/policies.md`.
 
 use super::ghost::Ghost;
 use super::regret::{Mark, Regret};
@@ -109,10 +111,10 @@ pub(crate) fn is_older(bits: Bits, horizon: u32, clock: u32) -> bool {
 
 /// The bits after a hit, given the published clocks.
 ///
-/// In probation, a use in the same quantum of the clock as the arrival belongs to one burst (LRU-K's correlated reference
-/// period) and does not count. While the clock is at zero nothing has left yet, and every second use promotes. In
-/// protected, up to [`COUNTED_SINGLY`] uses count one by one; beyond, one use a quantum: an item in constant use is not
-/// written at every hit on its way to saturation.
+/// In probation, a use in the same quantum of the clock as the arrival belongs to one burst (LRU-K's correlated
+/// reference period) and does not count. While the clock is at zero nothing has left yet, and every second use
+/// promotes. In protected, up to [`COUNTED_SINGLY`] uses count one by one; beyond, one use a quantum: an item in
+/// constant use is not written at every hit on its way to saturation.
 #[inline]
 pub(crate) fn used(bits: Bits, probation_clock: u32, protected_clock: u32) -> Bits {
     let (stamp, uses) = (bits & STAMP, uses(bits));
@@ -321,8 +323,8 @@ impl<H: Copy + PartialEq> Value<H> {
         worth > self.scale.clock[PROTECTED] + self.scale.gain(1, newcomer.size)
     }
 
-    /// A region whose counter says it has items, but where many draws found none, is taken to be empty: after a change of
-    /// policy the counters can be off.
+    /// A region whose counter says it has items, but where many draws found none, is taken to be empty: after a change
+    /// of policy the counters can be off.
     fn found_none(&mut self, shared: &Shared, region: usize) {
         self.dry += 1;
         if self.dry >= DRY_DRAWS && !self.volatile {

@@ -2,7 +2,8 @@
 //!
 //! Invariants:
 //! 1. What is here is in no index slot, and was in none when it came.
-//! 2. It holds at most a batch of chunks that nobody reads, and one chunk for each hazard slot in use: bounded in bytes by
+//! 2. It holds at most a batch of chunks that nobody reads, and one chunk for each hazard slot in use: bounded in
+//!    bytes by
 //!    `BATCH_BYTES` and what readers hold.
 
 use crate::slab::Locator;

@@ -14,11 +14,11 @@
 //!
 //! Invariants:
 //! 1. A key's hash names its shard; all that happens to the key happens under that shard's lock, reads excepted.
-//! 2. Lock order: shards by number, then the arena's free list. Nothing else is locked under a shard's lock but the list of
-//!    sessions. No code of the user runs under it but the clock.
-//! 3. An item in the table is counted: in `items`, its chunk in `chunk_bytes`, in the policy, and, if it has an end, in its
-//!    unit's `with_end` and `volatile_items`, with its unit's deadline at or before its end. If its generation is current it
-//!    is counted in its namespace too.
+//! 2. Lock order: shards by number, then the arena's free list. Nothing else is locked under a shard's lock but the
+//!    list of sessions. No code of the user runs under it but the clock.
+//! 3. An item in the table is counted: in `items`, its chunk in `chunk_bytes`, in the policy, and, if it has an end,
+//!    in its unit's `with_end` and `volatile_items`, with its unit's deadline at or before its end. If its generation
+//!    is current it is counted in its namespace too.
 
 mod context;
 mod limbo;
@@ -215,8 +215,8 @@ pub(crate) struct Locked<'a> {
 }
 
 impl Locked<'_> {
-    /// Notes that this hold may be a long one, so that it is measured. Plain writes, which are all alike, are not: reading a
-    /// clock twice would cost more than some of them.
+    /// Notes that this hold may be a long one, so that it is measured. Plain writes, which are all alike, are not:
+    /// reading a clock twice would cost more than some of them.
     pub(crate) fn busy(&mut self) {
         if self.busy_since.is_none() {
             self.busy_since = Some(Instant::now());

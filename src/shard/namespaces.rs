@@ -1,12 +1,12 @@
 //! Generations: how a namespace is cleared in one store, whatever it holds.
 //!
-//! Each item carries the generation (0 to 15) that its namespace had when it was stored, and is there only while that is
-//! the current one. Clearing moves on to the next. A generation is used again only after every shard has been swept from
-//! end to end since it was left, so nothing of its former life is left to come back.
+//! Each item carries the generation (0 to 15) that its namespace had when it was stored, and is there only while that
+//! is the current one. Clearing moves on to the next. A generation is used again only after every shard has been swept
+//! from end to end since it was left, so nothing of its former life is left to come back.
 //!
 //! Invariants:
-//! 1. Writers read the generation under their shard's lock, no earlier than they publish the item. So what a clear has left
-//!    behind in a shard is there when a sweep of that shard begins later.
+//! 1. Writers read the generation under their shard's lock, no earlier than they publish the item. So what a clear has
+//!    left behind in a shard is there when a sweep of that shard begins later.
 //! 2. `retired` holds, for each generation left, the number of the clear that left it.
 
 use std::collections::HashMap;

@@ -1,7 +1,7 @@
 //! The read path: hash, bucket, item. No lock, no allocation, no shared counter.
 //!
-//! A hit writes to the index slot only if the policy wants other bits than the slot has; the policies see to it that items
-//! used often have the bits they should have already.
+//! A hit writes to the index slot only if the policy wants other bits than the slot has; the policies see to it that
+//! items used often have the bits they should have already.
 
 use super::{Context, Shard};
 use crate::index::{Counter, Key, Pinned, Search, Session};
@@ -17,8 +17,8 @@ pub(crate) enum Read {
 }
 
 impl Shard {
-    /// The live item of a key, pinned in place. The session must have a hazard slot free; with none, nothing is found here
-    /// and the caller reads under the lock.
+    /// The live item of a key, pinned in place. The session must have a hazard slot free; with none, nothing is found
+    /// here and the caller reads under the lock.
     #[inline(always)]
     pub(crate) fn read<'a>(
         &'a self,
@@ -40,7 +40,9 @@ impl Shard {
                 if read == Read::Use {
                     self.tell_policy(ctx, &pinned);
                     if item.idle().is_some() && !pinned.is_current() {
-                        // The item moved while its last use was noted, perhaps in the old copy only.
+                        // The item moved while its last use was noted, perhaps in the old copy only. Its hazard slot
+                        // goes first: there may be no other.
+                        drop(pinned);
                         return self.read_locked(ctx, session, key, read);
                     }
                 }

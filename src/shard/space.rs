@@ -1,17 +1,17 @@
-//! Making room. In the order tried: a free chunk of the class, a page of the arena's, what has ended, a page that another
-//! class can spare, and last the policy's victims.
+//! Making room. In the order tried: a free chunk of the class, a page of the arena's, what has ended, a page that
+//! another class can spare, and last the policy's victims.
 //!
-//! A page can be spared when its class has at least a page's worth of free chunks: the live items of its sparsest page are
-//! then copied into those, and the page is given away. One write empties at most one page at a time.
+//! A page can be spared when its class has at least a page's worth of free chunks: the live items of its sparsest page
+//! are then copied into those, and the page is given away. One write empties at most one page at a time.
 //!
-//! Where nothing may be evicted, a new key may not take the last spare page (free in the arena, or that a class can spare):
-//! it keeps replacing and counting possible. Replacing an item within its class needs one chunk for a moment; the spare page
-//! gives it, and is spare again afterwards, because the old chunk made up for the one taken.
+//! Where nothing may be evicted, a new key may not take the last spare page (free in the arena, or that a class can
+//! spare): it keeps replacing and counting possible. Replacing an item within its class needs one chunk for a moment;
+//! the spare page gives it, and is spare again afterwards, because the old chunk made up for the one taken.
 
 use super::view::View;
 use super::{Automove, Cause, Found, Locked};
 use crate::error::{Error, ErrorKind};
-use crate::policy::{Arrival, Verdict};
+use crate::policy::{Arrival, EvictionPolicy, Verdict};
 use crate::slab::{Account, ClassId, Freed, Locator, UnitId};
 
 /// Why there is no room.
@@ -47,7 +47,8 @@ pub(crate) enum Progress {
     Stuck,
 }
 
-/// Rounds of `make_space` for one item before a page is squeezed out, so that no write evicts hundreds of items in vain.
+/// Rounds of `make_space` for one item before a page is squeezed out, so that no write evicts hundreds of items in
+/// vain.
 const ROUNDS: u32 = 8;
 /// Victims of one round at most.
 const BATCH: u64 = 8;
@@ -147,7 +148,8 @@ impl Locked<'_> {
             *prepaid -= charge;
         } else {
             if !self.ctx.arena.ledger.charge(Account::Slab, charge) {
-                // Who leaves for a large item is for its own shard's policy to say, newcomer in hand; a round at a time.
+                // Who leaves for a large item is for its own shard's policy to say, newcomer in hand; a round at a
+                // time.
                 return match self.make_space(None, arrival) {
                     Progress::TurnedAway => Ok(Room::TurnedAway),
                     _ => Err(Shortage::Bytes(charge)),
@@ -189,8 +191,8 @@ impl Locked<'_> {
         self.ctx.shard_count() > 1 && !self.asked && self.core.slab.owned_bytes < self.ctx.fair_share() / 2
     }
 
-    /// Whether other shards can still be asked for a page: for anything if their items may be evicted, else for the spare
-    /// page that lets what is there be replaced.
+    /// Whether other shards can still be asked for a page: for anything if their items may be evicted, else for the
+    /// spare page that lets what is there be replaced.
     fn may_ask_on(&self, arrival: Option<&Arrival>) -> bool {
         let in_vain = if self.core.may_refuse() { self.asked || arrival.is_some() } else { self.asked_in_vain };
         self.ctx.shard_count() > 1 && !in_vain
@@ -255,6 +257,10 @@ impl Locked<'_> {
 
     /// Evicts the policy's victim.
     fn evict(&mut self, within: Option<ClassId>, arrival: Option<&Arrival>) -> Progress {
+        let kind = self.core.kind;
+        if kind == EvictionPolicy::NoEviction || (kind.is_volatile() && self.core.volatile_items == 0) {
+            return Progress::Stuck;
+        }
         for _ in 0..4 {
             match self.with_policy(within, |policy, shared, view| policy.victim(shared, view, arrival)) {
                 Verdict::TurnAway => return Progress::TurnedAway,
@@ -375,8 +381,8 @@ impl Locked<'_> {
         self.core.limbo.push(from, size);
     }
 
-    /// Empties the page with the fewest live bytes of all: its items go to other pages of their class as far as those have
-    /// room, and the rest is evicted. The way out when single victims, scattered over many classes, free no page.
+    /// Empties the page with the fewest live bytes of all: its items go to other pages of their class as far as those
+    /// have room, and the rest is evicted. The way out when single victims, scattered over many classes, free no page.
     fn squeeze_page(&mut self) -> Progress {
         self.busy();
         let announced = self.ctx.sessions.announced();

@@ -1,7 +1,8 @@
 //! What has ended, or was cleared: found page by page, removed in bounded steps.
 //!
-//! A page is swept when its bound of deadlines is reached, and all pages are swept once after a clear. A sweep reads the
-//! headers of a page's items in order; for those that are over it finds their slots, all bucket lines asked for at once.
+//! A page is swept when its bound of deadlines is reached, and all pages are swept once after a clear. A sweep reads
+//! the headers of a page's items in order; for those that are over it finds their slots, all bucket lines asked for at
+//! once.
 
 use smallvec::SmallVec;
 
@@ -45,7 +46,8 @@ impl Shard {
         true
     }
 
-    /// Sweeps one step or, with nothing to sweep, takes the table a step to its right size. False if there is nothing to do.
+    /// Sweeps one step or, with nothing to sweep, takes the table a step to its right size. False if there is nothing
+    /// to do.
     pub(crate) fn upkeep_once(&self, ctx: &Context) -> bool {
         if self.sweep_once(ctx) {
             return true;

@@ -106,8 +106,8 @@ impl Locked<'_> {
         self.core.adopting.is_none() && (table.is_resizing() || (self.load() < SHRINK_AT && table.can_shrink()))
     }
 
-    /// Refuses an item while the table is so full that it might find no place, and cannot grow. So what is staged can be
-    /// published.
+    /// Refuses an item while the table is so full that it might find no place, and cannot grow. So what is staged can
+    /// be published.
     pub(crate) fn check_table_room(&mut self) -> Result<(), Shortage> {
         if self.load() >= FULL_AT && !self.shard.table.is_resizing() {
             self.begin_growth();
@@ -152,8 +152,8 @@ impl Locked<'_> {
         self.core.table_charged >= bytes
     }
 
-    /// Charges what is missing from `have` to `want`, as far as there is room; returns what is charged then. Where there is
-    /// none, a page is given up for it: one a call, so that no write gives up more.
+    /// Charges what is missing from `have` to `want`, as far as there is room; returns what is charged then. Where
+    /// there is none, a page is given up for it: one a call, so that no write gives up more.
     fn save_up(&mut self, account: Account, have: u64, want: u64) -> u64 {
         let missing = want.saturating_sub(have);
         let ledger = &self.ctx.arena.ledger;
@@ -196,11 +196,12 @@ impl Locked<'_> {
     /// Room for an item whose two buckets are full and whose neighbourhood is too: more table, or one of the fourteen
     /// leaves. `attempt` counts from 0; false when there is no more to be tried.
     pub(super) fn make_table_room(&mut self, hash: u64, attempt: u64) -> bool {
-        if !self.shard.table.is_resizing() && attempt == 0 {
+        let may_resize = self.core.adopting.is_none();
+        if may_resize && !self.shard.table.is_resizing() && attempt == 0 {
             self.begin_growth();
         }
         // With some luck on to the hash's own home; no further than a bounded hold allows.
-        if self.shard.table.is_resizing() && attempt <= 64 {
+        if may_resize && self.shard.table.is_resizing() && attempt <= 64 {
             self.core.growing = true;
             self.resize_step(HOMES);
             return true;
@@ -226,7 +227,8 @@ impl Locked<'_> {
         true
     }
 
-    /// Goes over to another policy. Items are shown to it by [`adopt_step`](Self::adopt_step), which is called until done.
+    /// Goes over to another policy. Items are shown to it by [`adopt_step`](Self::adopt_step), which is called until
+    /// done.
     pub(crate) fn change_policy(&mut self, policy: EvictionPolicy, objective: Objective) {
         let seed = self.random();
         self.shard.shared.reset(EvictionPolicy::NoEviction, objective);

@@ -1,7 +1,7 @@
 //! Under the shard's lock: find an item, store one, remove one. All that changes the table's contents ends here.
 //!
-//! Storing goes in two steps, so that several items can be made ready and then published together: *stage* allocates a chunk
-//! and writes the item, *publish* puts it into the table and retires what was there.
+//! Storing goes in two steps, so that several items can be made ready and then published together: *stage* allocates a
+//! chunk and writes the item, *publish* puts it into the table and retires what was there.
 
 use super::read::is_over;
 use super::space::{Room, Shortage};
@@ -151,7 +151,8 @@ impl Locked<'_> {
         chunk
     }
 
-    /// Whether the present policy keeps account of the item at this place: always, but while it is taking over from another.
+    /// Whether the present policy keeps account of the item at this place: always, but while it is taking over from
+    /// another.
     pub(super) fn is_adopted(&self, place: Place) -> bool {
         self.core.adopting.is_none_or(|bucket| place.bucket < bucket)
     }
@@ -254,7 +255,8 @@ impl Locked<'_> {
         if self.is_adopted(old.place) {
             let core = &mut *self.core;
             let better = core.policy.overwritten(&self.shard.shared, last.bits(), old_size, new_size);
-            // The policy's account is that of `better` now. If a reader has changed the slot meanwhile, it did so from `bits`
+            // The policy's account is that of `better` now. If a reader has changed the slot meanwhile, it did so from
+            // `bits`
             // and moved the account from there, so that is where it has to be.
             if better != bits && !self.shard.table.update(old.place, fresh, fresh.with_bits(better)) {
                 self.shard.shared.applied(better, bits, new_size);
@@ -265,7 +267,8 @@ impl Locked<'_> {
     }
 
     fn publish_new(&mut self, hash: u64, locator: Locator, arrival: Arrival, volatile: bool) -> Result<(), Error> {
-        // Bits are needed before the item is in the table, and its place decides who accounts for it: only known afterwards.
+        // Bits are needed before the item is in the table, and its place decides who accounts for it: only known
+        // afterwards.
         let provisional = Slot::new(locator, 0, volatile, false);
         let mut attempt = 0;
         while !self.shard.table.insert(hash, provisional, |from, to| self.overruled(from, to)) {

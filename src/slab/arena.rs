@@ -13,7 +13,8 @@
 //! 1. A page belongs to the pool, to the free runs, or to one shard. Only the owner writes into it or its table entry.
 //! 2. Pooled pages are committed and charged; pages in free runs are neither.
 //! 3. Page 0 is never given out, so that no item has locator 0.
-//! 4. A span's pages are neighbours; only the operating-system pages that its item reaches into are committed and charged.
+//! 4. A span's pages are neighbours; only the operating-system pages that its item reaches into are committed and
+//!    charged.
 //! 5. The mapping lives as long as the arena, so reading any byte of it is always possible (`slab::os`, invariant 1).
 #![allow(unsafe_code)]
 
@@ -165,8 +166,9 @@ impl Arena {
     /// The item at `locator`.
     ///
     /// # Safety
-    /// For the lifetime of the result, the locator names a published item that is protected from reuse: by a hazard slot
-    /// that was announced before the index slot was seen to hold the locator, or by the lock of the shard that owns it.
+    /// For the lifetime of the result, the locator names a published item that is protected from reuse: by a hazard
+    /// slot that was announced before the index slot was seen to hold the locator, or by the lock of the shard that
+    /// owns it.
     #[inline(always)]
     pub(crate) unsafe fn item(&self, locator: Locator) -> ItemRef<'_> {
         // SAFETY: passed on to the caller; chunks start at multiples of 8.
@@ -250,7 +252,8 @@ impl Arena {
         self.free.lock().put_run(page, 1);
     }
 
-    /// Gives pooled pages back to the system until `bytes` more can be charged or the pool is empty; at most 64 of them.
+    /// Gives pooled pages back to the system until `bytes` more can be charged or the pool is empty; at most 64 of
+    /// them.
     pub(crate) fn trim_pool(&self, bytes: u64) {
         for _ in 0..64 {
             if self.ledger.used() + bytes <= self.ledger.room() {
@@ -283,13 +286,14 @@ impl Arena {
         self.span_bytes(len) as u64 + len.div_ceil(self.page_size) as u64 * TABLE_ENTRY
     }
 
-    /// Bytes of memory behind a span: whole operating-system pages, but never more than its pages (which tests make smaller).
+    /// Bytes of memory behind a span: whole operating-system pages, but never more than its pages (which tests make
+    /// smaller).
     fn span_bytes(&self, len: usize) -> usize {
         os_pages(len).min(len.next_multiple_of(self.page_size))
     }
 
-    /// Fresh address space for one item of `len` bytes, committed. Its charge was made by the caller, and stays with it on
-    /// an error.
+    /// Fresh address space for one item of `len` bytes, committed. Its charge was made by the caller, and stays with
+    /// it on an error.
     pub(crate) fn take_span(&self, len: usize) -> Result<PageId> {
         let n = len.div_ceil(self.page_size) as u32;
         let page = self.free.lock().take_run(n, self.page_count).ok_or_else(|| self.no_address_space())?;

@@ -1,8 +1,8 @@
 //! A value that is written from outside, piece by piece, before anybody can see it.
 //!
 //! Invariants:
-//! 1. The chunk is allocated, pinned (its page does not move) and unpublished for as long as its `Filling` exists: the bytes
-//!    are this value's alone, so they are written without a lock.
+//! 1. The chunk is allocated, pinned (its page does not move) and unpublished for as long as its `Filling` exists: the
+//!    bytes are this value's alone, so they are written without a lock.
 //! 2. Every byte was zeroed when the chunk was reserved, so an item published early holds no old data.
 #![allow(unsafe_code)]
 

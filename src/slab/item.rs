@@ -18,8 +18,8 @@
 //! A free chunk's first word has kind 7 and, from bit 8 up, the number of the next free chunk of its page plus one.
 //!
 //! Invariants:
-//! 1. Key, value, lengths, generation, token and flags never change from publication until the chunk is reused, and it is
-//!    reused only when no reader can be inside (`index::hazard`).
+//! 1. Key, value, lengths, generation, token and flags never change from publication until the chunk is reused, and it
+//!    is reused only when no reader can be inside (`index::hazard`).
 //! 2. The deadline word and the two idle words are atomics: they change in place.
 //! 3. Deadlines are milliseconds since the cache's start, 0 for none; a deadline that is there is at least 1.
 #![allow(unsafe_code)]
@@ -156,8 +156,8 @@ impl Attributes {
     /// # Safety
     /// `base` is aligned to 8 and starts `header_len` writable bytes that nobody else can reach.
     unsafe fn write_header(&self, base: *mut u8, klen: usize, vlen: usize) -> *mut u8 {
-        // SAFETY: all of it lies within the bytes that the caller vouches for: the fields are written in the order and with
-        // the sizes that header_len has added up. Those of 8 bytes come first, so they are aligned.
+        // SAFETY: all of it lies within the bytes that the caller vouches for: the fields are written in the order and
+        // with the sizes that header_len has added up. Those of 8 bytes come first, so they are aligned.
         unsafe {
             let mut at = base;
             at.cast::<u64>().write(self.word0(klen, vlen));
@@ -231,8 +231,8 @@ impl<'a> ItemRef<'a> {
     /// The item, or free chunk, at `base`.
     ///
     /// # Safety
-    /// `base` is aligned to 8, and for `'a` it starts an item that was written by [`Attributes::write`], or a free chunk;
-    /// nothing of it but the atomics (invariant 2) changes for `'a`.
+    /// `base` is aligned to 8, and for `'a` it starts an item that was written by [`Attributes::write`], or a free
+    /// chunk; nothing of it but the atomics (invariant 2) changes for `'a`.
     #[inline(always)]
     pub(crate) unsafe fn at(base: *const u8) -> ItemRef<'a> {
         // SAFETY: an item's first word is an atomic for as long as it is one (invariant 2).

@@ -1,8 +1,8 @@
 //! The one ledger: every byte the cache holds is charged here before it is committed.
 //!
 //! Invariants:
-//! 1. `used` is the sum of the accounts. Only [`Ledger::force`] may lift it above the room; it is for what is small, fixed
-//!    and cannot wait (a thread's session, the shards themselves), and is made up for by the next reclaim.
+//! 1. `used` is the sum of the accounts. Only [`Ledger::force`] may lift it above the room; it is for what is small,
+//!    fixed and cannot wait (a thread's session, the shards themselves), and is made up for by the next reclaim.
 //! 2. The room is `limit - reserved`: what items and all that serves them may take.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

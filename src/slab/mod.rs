@@ -1,4 +1,5 @@
-//! Memory: one arena of pages, cut into chunks of one class each, an item a chunk. The mechanism; no choices are made here.
+//! Memory: one arena of pages, cut into chunks of one class each, an item a chunk. The mechanism; no choices are made
+//! here.
 //!
 //! | file | what |
 //! |---|---|

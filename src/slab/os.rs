@@ -18,8 +18,8 @@ use memmap2::{Advice, MmapOptions, MmapRaw, UncheckedAdvice};
 
 use crate::error::{Error, Result};
 
-/// The granularity in which memory is committed and given back. 4 KiB pages are assumed for the arithmetic of the ledger;
-/// on systems with larger pages the figures are those of 4 KiB pages, rounded by the system.
+/// The granularity in which memory is committed and given back. 4 KiB pages are assumed for the arithmetic of the
+/// ledger; on systems with larger pages the figures are those of 4 KiB pages, rounded by the system.
 pub(crate) const OS_PAGE: usize = 4096;
 
 /// Rounds up to whole operating-system pages.
@@ -123,8 +123,8 @@ impl Region {
             // SAFETY: as in `commit`; locked pages could not be given back.
             unsafe { libc::munlock(self.base().add(start).cast(), end - start) };
         }
-        // SAFETY: the mapping is anonymous and private, so the pages become zero pages: still readable and writable, and
-        // invariant 1 allows for it. All shared access to them is through atomics or starts after a new commit.
+        // SAFETY: the mapping is anonymous and private, so the pages become zero pages: still readable and writable,
+        // and invariant 1 allows for it. All shared access to them is through atomics or starts after a new commit.
         let _ = unsafe { self.map.unchecked_advise_range(UncheckedAdvice::DontNeed, start, end - start) };
     }
 }

@@ -143,7 +143,8 @@ impl Slab {
     #[inline(always)]
     pub(crate) fn item<'a>(&'a self, arena: &'a Arena, locator: Locator) -> ItemRef<'a> {
         // SAFETY: the shard's lock is held (invariant 5) and `&self` borrowed: no chunk is written or freed meanwhile.
-        // Invariant 4: the locator was made by this slab, and slots and lists drop locators before their chunks are freed.
+        // Invariant 4: the locator was made by this slab, and slots and lists drop locators before their chunks are
+        // freed.
         unsafe { arena.item(locator) }
     }
 
@@ -360,7 +361,8 @@ impl Slab {
         }
     }
 
-    /// The page of a class with the fewest used chunks, of at most 64 looked at, none of them pinned or refused by `ok`.
+    /// The page of a class with the fewest used chunks, of at most 64 looked at, none of them pinned or refused by
+    /// `ok`.
     pub(crate) fn sparsest(&self, class: ClassId, mut ok: impl FnMut(UnitId) -> bool) -> Option<UnitId> {
         let mut best: Option<(u32, u32)> = None;
         let mut id = self.classes[class.index()].first_partial;
@@ -377,8 +379,8 @@ impl Slab {
         best.map(|(_, id)| UnitId(id))
     }
 
-    /// Writes a header and key into a chunk from [`alloc`](Slab::alloc) or [`add_span`](Slab::add_span), and the value if
-    /// it is there already; else the value's bytes become zero, to be filled later.
+    /// Writes a header and key into a chunk from [`alloc`](Slab::alloc) or [`add_span`](Slab::add_span), and the value
+    /// if it is there already; else the value's bytes become zero, to be filled later.
     pub(crate) fn write(
         &mut self,
         arena: &Arena,
@@ -389,8 +391,8 @@ impl Slab {
         vlen: usize,
     ) {
         debug_assert!(attributes.item_len(key.len(), vlen) <= self.chunk_of(arena, locator) as usize);
-        // SAFETY: the chunk was allocated, is not published, and is large enough (asserted; sizes and classes are computed
-        // from the same item_len): it is ours alone.
+        // SAFETY: the chunk was allocated, is not published, and is large enough (asserted; sizes and classes are
+        // computed from the same item_len): it is ours alone.
         unsafe {
             let mut at = attributes.write(arena.base_of(locator), key, vlen);
             let mut left = vlen;
@@ -404,11 +406,11 @@ impl Slab {
         }
     }
 
-    /// Copies the item at `from` into the fresh chunk at `to` of the same class. A use that a reader notes in the old copy
-    /// from now on has to be carried over by the caller.
+    /// Copies the item at `from` into the fresh chunk at `to` of the same class. A use that a reader notes in the old
+    /// copy from now on has to be carried over by the caller.
     pub(crate) fn copy_item(&mut self, arena: &Arena, from: Locator, to: Locator) {
-        // SAFETY: as in `item`: `from` is published and its shard's lock held. `to` is another chunk, so writing it below
-        // leaves the borrowed bytes alone.
+        // SAFETY: as in `item`: `from` is published and its shard's lock held. `to` is another chunk, so writing it
+        // below leaves the borrowed bytes alone.
         let item = unsafe { arena.item(from) };
         self.write(arena, to, &item.attributes(), item.key(), &[item.value()], item.value_len());
     }

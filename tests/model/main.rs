@@ -1,8 +1,8 @@
-//! The whole interface against a naive map: operations drawn at random, on caches so small that eviction, page moves, growth,
-//! shrinking and expiry all happen within a few hundred of them.
+//! The whole interface against a naive map: operations drawn at random, on caches so small that eviction, page moves,
+//! growth, shrinking and expiry all happen within a few hundred of them.
 //!
-//! The runs are the same each time. `LARDER_MODEL_SEED` (a number) draws others, `LARDER_MODEL_CASES` more of them. A case
-//! that fails is shrunk, printed, and kept in `main.regressions` beside this file, from where it is played first.
+//! The runs are the same each time. `LARDER_MODEL_SEED` (a number) draws others, `LARDER_MODEL_CASES` more of them. A
+//! case that fails is shrunk, printed, and kept in `main.regressions` beside this file, from where it is played first.
 //!
 //! | file | what |
 //! |---|---|

@@ -227,8 +227,8 @@ impl Run<'_> {
         if written < value.len() {
             return assert_eq!(result.unwrap_err().kind(), ErrorKind::ItemTooLarge);
         }
-        // What the header was not reserved for is not passed on: a token that was not asked for, an idle time, and a deadline
-        // years away.
+        // What the header was not reserved for is not passed on: a token that was not asked for, an idle time, and a
+        // deadline years away.
         let has_token = self.twin.tokens || options.want_token;
         let old_deadline = self.twin.items.get(&key).map_or(0, |old| old.deadline);
         let stored_over = result.as_ref().is_ok_and(|outcome| outcome.stored && outcome.existed);

@@ -2,8 +2,8 @@
 //!
 //! The rules:
 //! 1. What the twin does not have is a miss. What is returned is exactly what the twin has.
-//! 2. What the twin has may be a miss only if the cache has counted an eviction, or turned a newcomer away, for which no miss
-//!    was seen yet; under `noeviction` it never may; under a `volatile` policy only if the item had an end.
+//! 2. What the twin has may be a miss only if the cache has counted an eviction, or turned a newcomer away, for which
+//!    no miss was seen yet; under `noeviction` it never may; under a `volatile` policy only if the item had an end.
 //! 3. No more memory is in use than there is room, but for [`SLACK`] and [`SLACK_PER_SHARD`].
 //! 4. Every so often, and at the end, every invariant of the data structures holds.
 
@@ -14,8 +14,9 @@ use larder::{Cache, ErrorKind, EvictionPolicy, Guard, Maintenance, ManualClock, 
 use crate::ops::{Key, NAMESPACES, Op, Options, Setup};
 use crate::twin::{Item, Twin};
 
-/// What may be in use above the room: a thread's session and each shard's own tables are charged whether there is room or
-/// not, because they cannot wait; the next reclaim makes up for them, which under policies that may refuse can be never.
+/// What may be in use above the room: a thread's session and each shard's own tables are charged whether there is room
+/// or not, because they cannot wait; the next reclaim makes up for them, which under policies that may refuse can be
+/// never.
 const SLACK: u64 = 16 << 10;
 const SLACK_PER_SHARD: u64 = 8 << 10;
 /// The longest value that can be stored.
@@ -53,7 +54,8 @@ pub(crate) struct Run<'c> {
     /// Reads that count, and have found a value, or none.
     pub(crate) hits: u64,
     pub(crate) misses: u64,
-    /// What may be in use: the room, or what was in use when the room was made smaller than that and nothing could leave.
+    /// What may be in use: the room, or what was in use when the room was made smaller than that and nothing could
+    /// leave.
     pub(crate) ceiling: u64,
     slack: u64,
 }
@@ -289,8 +291,8 @@ impl<'c> Run<'c> {
         self.cache(0).check_invariants();
     }
 
-    /// Maintenance until there is nothing left to do, or nothing that can be done: under policies that may refuse, more can
-    /// stay in use than there is room.
+    /// Maintenance until there is nothing left to do, or nothing that can be done: under policies that may refuse,
+    /// more can stay in use than there is room.
     fn maintain_fully(&self) {
         for _ in 0..10 {
             if self.cache(0).run_maintenance(Duration::from_secs(1)).done {

@@ -1,9 +1,9 @@
 //! The naive map that the cache is held against.
 //!
-//! 1. It holds everything that was stored and not removed, and nothing that it holds is wrong. Items whose end has come, or
-//!    whose namespace was cleared, are dropped when time moves or the clear happens.
-//! 2. It knows nothing of eviction. What the cache has lost is taken out when the loss is noticed, which is allowed only as
-//!    often as the cache says that it evicted or turned away (`run`).
+//! 1. It holds everything that was stored and not removed, and nothing that it holds is wrong. Items whose end has
+//!    come, or whose namespace was cleared, are dropped when time moves or the clear happens.
+//! 2. It knows nothing of eviction. What the cache has lost is taken out when the loss is noticed, which is allowed
+//!    only as often as the cache says that it evicted or turned away (`run`).
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -137,7 +137,8 @@ impl Twin {
         }
     }
 
-    /// The item that comes of changing what is there: everything is kept but the value, and the token, which is renewed.
+    /// The item that comes of changing what is there: everything is kept but the value, and the token, which is
+    /// renewed.
     pub(crate) fn changed(&mut self, old: &Item, value: Vec<u8>) -> Item {
         let token = if let TokenIs::Known(_) = old.token { TokenIs::Unseen } else { old.token };
         Item { value, token, version: self.new_version(), ..old.clone() }

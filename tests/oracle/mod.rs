@@ -1,4 +1,5 @@
-//! Exact textbook versions of LRU, S3-FIFO and SIEVE, to hold the engine's policies against, and a reader for the traces.
+//! Exact textbook versions of LRU, S3-FIFO and SIEVE, to hold the engine's policies against, and a reader for the
+//! traces.
 //!
 //! Plain on purpose: each keeps a queue of keys and does what its paper says, for items of any size. Capacities are in
 //! bytes, or in objects when every size is 1.
