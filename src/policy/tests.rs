@@ -402,6 +402,17 @@ fn default_turns_away_only_what_is_worth_less() {
 }
 
 #[test]
+fn items_without_a_deadline_do_not_count_towards_probation() {
+    let mut rig = Rig::new(EvictionPolicy::VolatileDefault, 1000, 1);
+    (0..800).for_each(|i| drop(rig.set(i, 1, None)));
+    (800..1000).for_each(|i| drop(rig.set(i, 1, Some(i))));
+    assert!((800..1000).all(|i| rig.hit(i)));
+    (1000..3000).for_each(|i| drop(rig.set(i, 1, Some(i)).unwrap()));
+    let probation = rig.shelf.eligible().filter(|item| value::region_of(item.bits.get()) == value::PROBATION).count();
+    assert!((10..40).contains(&probation), "{probation} of 200 items that may leave are in probation");
+}
+
+#[test]
 fn ghosts_cost_at_most_seven_bytes_an_item() {
     let mut simulator = Simulator::new(EvictionPolicy::Default, Objective::Hits, 100_000, 1);
     let mut rng = Rng::new(1);
