@@ -3,6 +3,7 @@
 use super::cache::Cache;
 use super::options::Metadata;
 use crate::engine::Visited;
+use crate::slab::Attributes;
 
 /// Where a scan goes on. It stays good whatever happens to the cache.
 ///
@@ -79,7 +80,7 @@ pub struct Iter<'a> {
 impl Cache {
     fn entry(&self, visited: Visited) -> Entry {
         let metadata = Metadata::of(self.engine(), &visited.attributes, visited.value_len);
-        Entry { key: visited.key, value: visited.value, metadata }
+        Entry { key: visited.key, value: None, metadata }
     }
 
     /// Goes on with a scan: returns about `count` entries (keys and metadata, no values) and the cursor to go on from,
@@ -106,7 +107,7 @@ impl Cache {
     /// ```
     pub fn scan(&self, cursor: Cursor, count: usize) -> (Vec<Entry>, Option<Cursor>) {
         let mut found = Vec::new();
-        let next = self.engine().walk(self.namespace_id(), cursor.0, count, false, &mut found);
+        let next = self.engine().walk(self.namespace_id(), cursor.0, count, &mut found);
         (found.into_iter().map(|visited| self.entry(visited)).collect(), next.map(Cursor))
     }
 
@@ -138,7 +139,7 @@ impl Cache {
     pub fn retain(&self, mut keep: impl FnMut(&[u8], &[u8], &Metadata) -> bool) -> u64 {
         let (mut cursor, mut found, mut removed) = (Some(0), Vec::new(), 0);
         while let Some(from) = cursor {
-            cursor = self.engine().walk(self.namespace_id(), from, 64, false, &mut found);
+            cursor = self.engine().walk(self.namespace_id(), from, 64, &mut found);
             for visited in found.drain(..) {
                 removed += u64::from(self.remove_unless(&visited, &mut keep));
             }
@@ -166,9 +167,15 @@ impl Cache {
         if keep(&visited.key, pinned.value(), &metadata) {
             return false;
         }
-        // The pin keeps the locator from being given to another item.
-        let locator = pinned.slot().locator();
-        engine.remove(key, |found, _| Some(found.locator) == locator, |_| ()).is_some()
+        // The pin keeps the locator from being given to another item. At another place it may still be the same item, which
+        // was moved.
+        let (locator, judged) = (pinned.slot().locator(), pinned.item());
+        let same = |item: crate::slab::ItemRef<'_>| {
+            let same_kind =
+                Attributes { last_use: 0, ..item.attributes() } == Attributes { last_use: 0, ..judged.attributes() };
+            same_kind && item.value() == judged.value()
+        };
+        engine.remove(key, |found, item| Some(found.locator) == locator || same(item), |_| ()).is_some()
     }
 }
 
@@ -176,12 +183,17 @@ impl Iterator for Iter<'_> {
     type Item = Entry;
 
     fn next(&mut self) -> Option<Entry> {
-        while self.ready.is_empty() {
-            let from = self.next?;
-            let engine = self.cache.engine();
-            self.next = engine.walk(self.cache.namespace_id(), from, 64, true, &mut self.ready);
+        let (cache, engine) = (self.cache, self.cache.engine());
+        loop {
+            while self.ready.is_empty() {
+                self.next = engine.walk(cache.namespace_id(), self.next?, 64, &mut self.ready);
+            }
+            let visited = self.ready.pop()?;
+            // The value is copied only now, without a lock; an item that has gone meanwhile is left out.
+            if let Some(value) = engine.read(cache.key(&visited.key), crate::shard::Read::Look, |value| value.into()) {
+                return Some(Entry { value: Some(value), ..cache.entry(visited) });
+            }
         }
-        self.ready.pop().map(|visited| self.cache.entry(visited))
     }
 }
 

@@ -93,6 +93,8 @@ pub(crate) struct Engine {
     pub(crate) ctx: Context,
     shards: Box<[Shard]>,
     policy: Mutex<(EvictionPolicy, Objective)>,
+    /// Held while the policy is being changed, so that changes come one after the other.
+    policy_change: Mutex<()>,
     /// Namespaces to clear, by the internal time at which.
     flushes: Mutex<BTreeMap<u64, Vec<u8>>>,
     flush_count: AtomicU64,
@@ -114,6 +116,7 @@ impl Engine {
             ctx,
             shards: shards?.into_boxed_slice(),
             policy: Mutex::new((policy, objective)),
+            policy_change: Mutex::new(()),
             flushes: Mutex::new(BTreeMap::new()),
             flush_count: AtomicU64::new(0),
             upkeep: upkeep::UpkeepState::default(),
@@ -237,8 +240,9 @@ impl Engine {
             }
             Shortage::Bytes(bytes) => {
                 arena.trim_pool(bytes);
-                if arena.ledger.charge(Account::Slab, bytes) {
-                    *prepaid += bytes;
+                let missing = bytes.saturating_sub(*prepaid);
+                if arena.ledger.charge(Account::Slab, missing) {
+                    *prepaid += missing;
                     return Ok(());
                 }
                 if patience.is_over(arena.ledger.used()) {

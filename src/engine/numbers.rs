@@ -36,12 +36,9 @@ fn signed(value: &[u8]) -> Result<i64> {
 impl Engine {
     /// Counts. The new number, or None if the key is missing and stays so.
     pub(crate) fn count(&self, key: Key<'_>, arithmetic: Arithmetic) -> Result<Option<i128>> {
-        let (up, initial, expiry) = match arithmetic {
-            Arithmetic::Unsigned { down, initial, expiry, .. } => (!down, initial.map(i128::from), expiry),
-            Arithmetic::Signed { by, initial, expiry } => {
-                let first = initial.checked_add(by).ok_or_else(Self::overflow)?;
-                (by >= 0, Some(i128::from(first)), expiry)
-            }
+        let (up, expiry) = match arithmetic {
+            Arithmetic::Unsigned { down, expiry, .. } => (!down, expiry),
+            Arithmetic::Signed { by, expiry, .. } => (by >= 0, expiry),
         };
         let (hits, misses) =
             if up { (Counter::IncrHits, Counter::IncrMisses) } else { (Counter::DecrHits, Counter::DecrMisses) };
@@ -53,7 +50,13 @@ impl Engine {
                 return Ok(stepped);
             }
             session.count(misses);
-            let Some(first) = initial else { return Ok(None) };
+            let first = match arithmetic {
+                Arithmetic::Unsigned { initial: None, .. } => return Ok(None),
+                Arithmetic::Unsigned { initial: Some(first), .. } => i128::from(first),
+                Arithmetic::Signed { by, initial, .. } => {
+                    i128::from(initial.checked_add(by).ok_or_else(Self::overflow)?)
+                }
+            };
             let spec = SetSpec { expiry, condition: Condition::Absent, ..SetSpec::default() };
             if !self.set(key, &[first.to_string().as_bytes()], &spec)?.existed {
                 return Ok(Some(first));

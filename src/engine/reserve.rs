@@ -48,7 +48,7 @@ impl Engine {
         self.before();
         let mut known = None;
         let (filling, arrival) = self.write(key.hash, |locked, prepaid| {
-            locked.check_table_room()?;
+            locked.check_table_room(1)?;
             let attributes = self.attributes(locked, key, spec, None);
             let new = New { hash: key.hash, key: key.bytes, parts: &[], vlen, attributes };
             let arrival = *known.get_or_insert_with(|| locked.announce(key.hash, new.item_len()));

@@ -143,20 +143,31 @@ impl Engine {
         staged: &mut SmallVec<[(usize, Locator); 4]>,
         prepaid: &mut u64,
     ) -> Option<(usize, Shortage)> {
+        // What this update's large values took so far: with a shortage it all is given back, and has to be had again.
+        let mut spans = 0;
+        let mut new_keys: SmallVec<[usize; 8]> = SmallVec::new();
         for (i, (&key, effect)) in keys.iter().zip(effects).enumerate() {
             let Effect::Store(value, spec) = effect else { continue };
             let locked = self.locked(locks, key);
-            if seen[i].is_none()
-                && let Err(shortage) = locked.check_table_room()
-            {
-                return Some((i, shortage));
+            if seen[i].is_none() {
+                let of_shard = new_keys.iter().filter(|&&shard| shard == locked.core.id).count() as u64 + 1;
+                new_keys.push(locked.core.id);
+                if let Err(shortage) = locked.check_table_room(of_shard) {
+                    return Some((i, shortage));
+                }
             }
             let attributes = self.attributes(locked, key, spec, seen[i].as_ref().map(|s| s.attributes));
             let parts: [&[u8]; 1] = [value];
             let new = New { hash: key.hash, key: key.bytes, parts: &parts, vlen: value.len(), attributes };
             match locked.stage(&new, None, prepaid) {
-                Ok(Room::At(locator)) => staged.push((i, locator)),
+                Ok(Room::At(locator)) => {
+                    staged.push((i, locator));
+                    if self.ctx.classes.of(new.item_len()).is_none() {
+                        spans += self.ctx.arena.span_charge(new.item_len());
+                    }
+                }
                 Ok(Room::TurnedAway) => return Some((i, Shortage::Memory(locked.out_of_memory()))),
+                Err(Shortage::Bytes(bytes)) => return Some((i, Shortage::Bytes(bytes + spans))),
                 Err(shortage) => return Some((i, shortage)),
             }
         }

@@ -142,11 +142,10 @@ impl Engine {
 
     /// Changes the policy. Stored items stay; the new policy starts without knowing how they were used.
     pub(crate) fn set_policy(&self, policy: EvictionPolicy, objective: Objective) {
-        let mut current = self.policy.lock();
-        if *current == (policy, objective) {
+        let _changing = self.policy_change.lock();
+        if std::mem::replace(&mut *self.policy.lock(), (policy, objective)) == (policy, objective) {
             return;
         }
-        *current = (policy, objective);
         for shard in &self.shards {
             shard.lock(&self.ctx).change_policy(policy, objective);
             while !shard.lock(&self.ctx).adopt_step(policy, ADOPT_STEP) {}
@@ -218,8 +217,10 @@ impl Engine {
             }
         }
         while self.watch_pool() && used() < budget {
-            let left = if self.ctx.arena.give_back_pooled() { self.upkeep.pool_idle.load(Relaxed) - 1 } else { 0 };
-            self.upkeep.pool_idle.store(left, Relaxed);
+            let gave = self.ctx.arena.give_back_pooled();
+            let left = |idle: u64| if gave { idle.checked_sub(1) } else { Some(0) };
+            // Somebody else who does maintenance may have given the last one back.
+            let _ = self.upkeep.pool_idle.fetch_update(Relaxed, Relaxed, left);
         }
         for shard in &self.shards {
             shard.lock(&self.ctx).settle_ledger();

@@ -11,7 +11,6 @@ use crate::slab::Attributes;
 #[derive(Debug, Clone)]
 pub(crate) struct Visited {
     pub(crate) key: Box<[u8]>,
-    pub(crate) value: Option<Box<[u8]>>,
     pub(crate) value_len: usize,
     pub(crate) attributes: Attributes,
 }
@@ -22,18 +21,11 @@ const STEP: u64 = 32;
 impl Engine {
     /// Visits the items of a namespace from a cursor on, until `count` were found or a few steps were taken. Returns
     /// the next cursor, None at the end.
-    pub(crate) fn walk(
-        &self,
-        namespace: u8,
-        mut cursor: u64,
-        count: usize,
-        with_values: bool,
-        found: &mut Vec<Visited>,
-    ) -> Option<u64> {
+    pub(crate) fn walk(&self, namespace: u8, mut cursor: u64, count: usize, found: &mut Vec<Visited>) -> Option<u64> {
         self.before();
         let before = found.len();
         for _ in 0..64 {
-            cursor = self.walk_step(namespace, cursor, with_values, found)?;
+            cursor = self.walk_step(namespace, cursor, found)?;
             if found.len() - before >= count {
                 break;
             }
@@ -42,7 +34,7 @@ impl Engine {
     }
 
     /// Visits a few buckets under one hold.
-    fn walk_step(&self, namespace: u8, cursor: u64, with_values: bool, found: &mut Vec<Visited>) -> Option<u64> {
+    fn walk_step(&self, namespace: u8, cursor: u64, found: &mut Vec<Visited>) -> Option<u64> {
         let id = self.ctx.hasher.shard(cursor);
         let shard = &self.shards[id];
         let last_of_shard = match id + 1 {
@@ -59,12 +51,7 @@ impl Engine {
             if item.namespace() != namespace || !(cursor..=last).contains(&hash) || locked.is_gone(locator) {
                 return;
             }
-            found.push(Visited {
-                key: item.key().into(),
-                value: with_values.then(|| item.value().into()),
-                value_len: item.value_len(),
-                attributes: item.attributes(),
-            });
+            found.push(Visited { key: item.key().into(), value_len: item.value_len(), attributes: item.attributes() });
         });
         last.checked_add(1)
     }

@@ -170,7 +170,10 @@ struct Mine(Vec<(u64, Arc<Session>)>);
 impl Drop for Mine {
     fn drop(&mut self) {
         for (_, session) in &self.0 {
-            session.owned.store(0, Release);
+            // A guard may outlive this destructor, in another thread-local value. Its session then stays this thread's.
+            if session.busy.load(Relaxed) == 0 {
+                session.owned.store(0, Release);
+            }
         }
         let _ = LAST.try_with(|last| last.set((0, std::ptr::null())));
     }

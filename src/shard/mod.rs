@@ -181,11 +181,13 @@ impl Shard {
     /// Takes the lock.
     #[inline]
     pub(crate) fn lock<'a>(&'a self, ctx: &'a Context) -> Locked<'a> {
+        let core = self.core.lock();
         Locked {
-            core: self.core.lock(),
+            core,
             shard: self,
             ctx,
             now: ctx.now(),
+            clears: ctx.namespaces.clears(),
             asked: false,
             asked_in_vain: false,
             busy_since: None,
@@ -206,6 +208,9 @@ pub(crate) struct Locked<'a> {
     pub(crate) ctx: &'a Context,
     /// Milliseconds since the cache's start, read once a hold.
     pub(crate) now: u64,
+    /// Clears so far, read before anything else in this hold: a sweep begun in it deals with these and no later ones,
+    /// because an item stored in it may have the generation that a later one leaves.
+    clears: u64,
     /// Other shards were asked for a page already.
     pub(crate) asked: bool,
     /// They were asked so often that there is no point in asking again.

@@ -35,7 +35,12 @@ impl Shard {
                     return None;
                 }
                 if item.has_end() && !self.is_on_time(ctx, session, &pinned, read) {
-                    return None;
+                    if pinned.is_current() {
+                        return None;
+                    }
+                    // It was replaced since it was pinned, perhaps by one that lives on.
+                    drop(pinned);
+                    return self.read_locked(ctx, session, key, read);
                 }
                 if read == Read::Use {
                     self.tell_policy(ctx, &pinned);

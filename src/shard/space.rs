@@ -336,6 +336,10 @@ impl Locked<'_> {
         self.core.slab.detach(unit);
         let chunks: Vec<Locator> = self.core.slab.chunks(&self.ctx.arena, unit).collect();
         for &from in &chunks {
+            // Removing what is over may free the last of it, and then the page is somebody else's.
+            if !self.core.slab.exists(unit) {
+                break;
+            }
             if self.item(from).is_free() {
                 continue;
             }
@@ -396,7 +400,8 @@ impl Locked<'_> {
         let any =
             || (0..slab.unit_count()).map(UnitId).find(|&u| slab.exists(u) && slab.unit(u).pinned == 0 && unread(u));
         let Some(unit) = sparsest.min_by_key(live).or_else(any) else { return Progress::Stuck };
-        if self.empty_page(unit) || self.evict_page(unit) { Progress::Made } else { Progress::Stuck }
+        let is_page = self.core.slab.unit(unit).class != ClassId::SPAN;
+        if is_page && self.empty_page(unit) || self.evict_page(unit) { Progress::Made } else { Progress::Stuck }
     }
 
     /// Evicts all items of a page; true if that freed it.

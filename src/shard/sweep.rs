@@ -42,7 +42,7 @@ impl Shard {
         if !locked.has_sweeping() {
             return false;
         }
-        locked.sweep_step();
+        locked.sweep_step(ctx.settings.expiry_lag_ms);
         true
     }
 
@@ -75,22 +75,24 @@ impl Locked<'_> {
 
     /// Whether there is anything to sweep now.
     pub(crate) fn has_sweeping(&self) -> bool {
-        self.core.flush.done < self.ctx.namespaces.clears() || self.next_due().is_some()
+        self.core.flush.done < self.clears || self.next_due(self.ctx.settings.expiry_lag_ms).is_some()
     }
 
-    /// The page to sweep next because something in it has ended.
-    fn next_due(&self) -> Option<UnitId> {
-        self.core.deadlines.first().filter(|&(_, bound)| bound <= self.now).map(|(unit, _)| unit)
+    /// The page to sweep next because something in it ended `lag_ms` ago. With a lag, a page whose items end one after the
+    /// other is swept once a lag, not once an item.
+    fn next_due(&self, lag_ms: u64) -> Option<UnitId> {
+        let (unit, bound) = self.core.deadlines.first()?;
+        (bound.saturating_add(lag_ms) <= self.now).then_some(unit)
     }
 
     /// Sweeps before anything live is evicted. True if it made room.
     pub(super) fn sweep_for_room(&mut self) -> bool {
         for _ in 0..8 {
-            if !self.has_sweeping() {
+            if self.next_due(0).is_none() && self.core.flush.done >= self.clears {
                 return false;
             }
             let expired = self.core.counts.expired;
-            let removed = self.sweep_step();
+            let removed = self.sweep_step(0);
             self.core.counts.reclaimed += self.core.counts.expired - expired;
             if removed > 0 {
                 self.settle_limbo();
@@ -101,16 +103,16 @@ impl Locked<'_> {
     }
 
     /// One step: part of a page at most. Returns the items removed.
-    pub(crate) fn sweep_step(&mut self) -> usize {
+    fn sweep_step(&mut self, lag_ms: u64) -> usize {
         self.busy();
-        if let Some(unit) = self.next_due() {
+        if let Some(unit) = self.next_due(lag_ms) {
             return self.sweep_unit(unit).0;
         }
         self.flush_step()
     }
 
     fn flush_step(&mut self) -> usize {
-        let clears = self.ctx.namespaces.clears();
+        let clears = self.clears;
         if self.core.flush.under_way.is_none() && self.core.flush.done < clears {
             self.core.flush.under_way = Some((clears, 0));
         }
@@ -133,39 +135,42 @@ impl Locked<'_> {
             self.core.deadlines.set(unit, None);
             return (0, true);
         }
-        let mut over: SmallVec<[(Locator, u64); STEP]> = SmallVec::new();
         let mut bound = u64::MAX;
-        let mut finished = true;
-        for locator in self.core.slab.chunks(&self.ctx.arena, unit) {
-            let item = self.item(locator);
-            if item.is_free() {
-                continue;
-            }
-            if self.end_of(item).is_some() {
-                if over.len() == STEP {
-                    finished = false;
-                    break;
-                }
-                let hash = self.hash_of(locator);
-                prefetch(self.shard.table.address(hash));
-                over.push((locator, hash));
-            } else if item.has_end() {
-                bound = bound.min(item.ends());
-            }
-        }
         let mut removed = 0;
-        for &(locator, hash) in &over {
-            // Not in the table: it waits for readers, or was never published.
-            let Some((place, slot)) = self.shard.table.find_locator(hash, locator) else { continue };
-            if let Some(cause) = self.end_of(self.item(locator)) {
-                self.remove(Found { place, slot, locator }, cause);
-                removed += 1;
+        let mut chunks = self.core.slab.chunks(&self.ctx.arena, unit);
+        let mut finished = false;
+        while !finished && removed == 0 {
+            let mut over: SmallVec<[(Locator, u64); STEP]> = SmallVec::new();
+            finished = true;
+            for locator in chunks.by_ref() {
+                let item = self.item(locator);
+                if item.is_free() {
+                    continue;
+                }
+                if self.end_of(item).is_some() {
+                    let hash = self.hash_of(locator);
+                    prefetch(self.shard.table.address(hash));
+                    over.push((locator, hash));
+                    if over.len() == STEP {
+                        finished = false;
+                        break;
+                    }
+                } else if item.has_end() {
+                    bound = bound.min(item.ends());
+                }
+            }
+            // None of them may be in the table: they wait for readers, or were never published. Then it goes on.
+            for &(locator, hash) in &over {
+                if let Some((place, slot)) = self.shard.table.find_locator(hash, locator)
+                    && let Some(cause) = self.end_of(self.item(locator))
+                {
+                    self.remove(Found { place, slot, locator }, cause);
+                    removed += 1;
+                }
             }
         }
         if finished && self.core.slab.exists(unit) {
-            // A page whose items end one after the other is swept once a lag, not once an item.
-            let next = bound.max(self.now + self.ctx.settings.expiry_lag_ms);
-            self.core.deadlines.set(unit, (bound != u64::MAX).then_some(next));
+            self.core.deadlines.set(unit, (bound != u64::MAX).then_some(bound));
         }
         self.settle_limbo();
         (removed, finished)

@@ -106,12 +106,15 @@ impl Locked<'_> {
         self.core.adopting.is_none() && (table.is_resizing() || (self.load() < SHRINK_AT && table.can_shrink()))
     }
 
-    /// Refuses an item while the table is so full that it might find no place, and cannot grow. So what is staged can
+    /// Refuses `new` items while the table is so full that it might find no place, and cannot grow. So what is staged can
     /// be published.
-    pub(crate) fn check_table_room(&mut self) -> Result<(), Shortage> {
-        if self.load() >= FULL_AT && !self.shard.table.is_resizing() {
-            self.begin_growth();
-            if !self.shard.table.is_resizing() && self.core.may_refuse() {
+    pub(crate) fn check_table_room(&mut self, new: u64) -> Result<(), Shortage> {
+        let full = |this: &Self| (this.core.items + new) * 100 >= this.shard.table.homes() * 7 * FULL_AT;
+        if full(self) {
+            if self.core.adopting.is_none() && !self.shard.table.is_resizing() {
+                self.begin_growth();
+            }
+            if self.core.may_refuse() && full(self) {
                 return Err(index_is_full().into());
             }
         }

@@ -321,7 +321,7 @@ impl Locked<'_> {
         let known = self.find_any(new.hash, new.attributes.namespace, new.key);
         let known = known.filter(|found| self.end_of(self.item(found.locator)).is_none());
         if known.is_none() {
-            self.check_table_room()?;
+            self.check_table_room(1)?;
         }
         if known.is_none() && arrival.is_none() {
             *arrival = Some(self.announce(new.hash, new.item_len()));

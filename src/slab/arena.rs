@@ -225,6 +225,7 @@ impl Arena {
         let committed = match page {
             None => Err(self.no_address_space()),
             Some(page) => self.memory.commit(self.page_start(page), self.page_size).inspect_err(|_| {
+                self.memory.give_back(self.page_start(page), self.page_size);
                 self.commit_failures.fetch_add(1, Relaxed);
                 self.free.lock().put_run(page, 1);
             }),
@@ -298,6 +299,7 @@ impl Arena {
         let n = len.div_ceil(self.page_size) as u32;
         let page = self.free.lock().take_run(n, self.page_count).ok_or_else(|| self.no_address_space())?;
         self.memory.commit(self.page_start(page), len).inspect_err(|_| {
+            self.memory.give_back(self.page_start(page), self.span_bytes(len));
             self.commit_failures.fetch_add(1, Relaxed);
             self.free.lock().put_run(page, n);
         })?;
