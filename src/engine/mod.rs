@@ -76,6 +76,13 @@ pub(crate) struct Patience {
 }
 
 impl Patience {
+    /// A round has freed nothing anywhere. Readers may let go of something any moment, so some more are worth trying.
+    fn is_tired(&mut self) -> bool {
+        std::thread::yield_now();
+        self.fruitless += 1;
+        self.fruitless > 256
+    }
+
     fn is_over(&mut self, used: u64) -> bool {
         if self.least_used.is_none_or(|least| used < least) {
             self.least_used = Some(used);
@@ -226,7 +233,7 @@ impl Engine {
                 let kind = self.policy().0;
                 let may_refuse = kind.is_volatile() || kind == EvictionPolicy::NoEviction;
                 let progress = (may_refuse && self.ask_for_spare(home)) || self.ask_others(home);
-                if !progress && patience.rounds > 4 {
+                if !progress && patience.is_tired() {
                     return Err(Error::new(
                         ErrorKind::OutOfMemory,
                         format!(

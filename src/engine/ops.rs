@@ -229,7 +229,12 @@ impl Engine {
             }
             let attributes = self.attributes(locked, key, spec, before);
             let new = New { hash: key.hash, key: key.bytes, parts, vlen, attributes };
-            outcome.stored = locked.store(&new, &mut arrival, prepaid)? == Stored::Yes;
+            let over = matches!(spec.condition, Condition::Present | Condition::Token(_));
+            match locked.store(&new, over, &mut arrival, prepaid)? {
+                Stored::Yes => outcome.stored = true,
+                Stored::TurnedAway => {}
+                Stored::Gone => outcome = Outcome::default(),
+            }
             outcome.token = attributes.token;
             Ok(outcome)
         })?;
@@ -297,8 +302,10 @@ impl Engine {
                 return Ok(Err(error));
             }
             let new = New { hash: key.hash, key: key.bytes, parts: &parts, vlen, attributes };
-            locked.store(&new, &mut None, prepaid)?;
-            Ok(Ok(Some(result)))
+            match locked.store(&new, true, &mut None, prepaid)? {
+                Stored::Gone => Ok(Ok(None)),
+                _ => Ok(Ok(Some(result))),
+            }
         })?
     }
 

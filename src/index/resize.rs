@@ -33,9 +33,9 @@ impl Table {
         (g.small.load(Ordering::Relaxed), g.big.load(Ordering::Relaxed), g.pointer.load(Ordering::Relaxed))
     }
 
-    /// Size above this one: an eighth more.
+    /// Size above this one: an eighth more, but at least so many that a small table keeps up with what is stored.
     fn stretched(buckets: u64) -> u64 {
-        buckets + (buckets / 8).max(1)
+        buckets + (buckets / 8).max(MIN_BUCKETS)
     }
 
     /// Home buckets of the size that is aimed at.

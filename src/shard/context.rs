@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 use super::Namespaces;
 use crate::clock::Clock;
 use crate::index::{KeyHasher, Sessions};
-use crate::slab::{Arena, Classes};
+use crate::slab::{Account, Arena, Classes};
 
 /// When slab pages move from one class to another.
 ///
@@ -124,9 +124,9 @@ impl Context {
         self.automove.store(automove as u8, Relaxed);
     }
 
-    /// What a shard may own while others are short: its part of the room for pages.
+    /// What each shard would own if all owned the same.
     pub(crate) fn fair_share(&self) -> u64 {
-        self.arena.ledger.room() / self.shards as u64
+        self.arena.ledger.of(Account::Slab) / self.shards as u64
     }
 
     /// Whether a delayed flush is due; internal time.

@@ -130,7 +130,9 @@ impl Locked<'_> {
                 return Err(Shortage::Page);
             }
             let squeeze = round >= ROUNDS && !self.core.may_refuse();
-            let progress = if squeeze { self.squeeze_page() } else { self.make_space(Some(class), arrival) };
+            // Without a page that can be squeezed, for readers' sake, single victims have to do.
+            let squeezed = squeeze && self.squeeze_page() == Progress::Made;
+            let progress = if squeezed { Progress::Made } else { self.make_space(Some(class), arrival) };
             match progress {
                 Progress::Made => {}
                 Progress::TurnedAway => return Ok(Room::TurnedAway),

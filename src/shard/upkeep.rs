@@ -109,7 +109,7 @@ impl Locked<'_> {
     /// Refuses `new` items while the table is so full that it might find no place, and cannot grow. So what is staged can
     /// be published.
     pub(crate) fn check_table_room(&mut self, new: u64) -> Result<(), Shortage> {
-        let full = |this: &Self| (this.core.items + new) * 100 >= this.shard.table.homes() * 7 * FULL_AT;
+        let full = |this: &Self| (this.core.items + new) * 100 >= this.shard.table.buckets() * 7 * FULL_AT;
         if full(self) {
             if self.core.adopting.is_none() && !self.shard.table.is_resizing() {
                 self.begin_growth();

@@ -43,6 +43,8 @@ pub(crate) enum Stored {
     Yes,
     /// The policy turned it away; there was no item of this key before.
     TurnedAway,
+    /// The item that had to be there was evicted when room was made for the new one.
+    Gone,
 }
 
 impl Locked<'_> {
@@ -311,10 +313,12 @@ impl Locked<'_> {
         self.retire(locator, size);
     }
 
-    /// Stores an item: announce, stage, publish. `arrival` remembers the announcement over retries.
+    /// Stores an item: announce, stage, publish. `arrival` remembers the announcement over retries. With `over`, only
+    /// over an item that is there: readers may have missed one that left in this very hold, so it is gone for the writer too.
     pub(crate) fn store(
         &mut self,
         new: &New<'_>,
+        over: bool,
         arrival: &mut Option<Arrival>,
         prepaid: &mut u64,
     ) -> Result<Stored, Shortage> {
@@ -335,6 +339,10 @@ impl Locked<'_> {
                     core.counts.turned_away += 1;
                 }
                 Ok(Stored::TurnedAway)
+            }
+            Room::At(locator) if over && self.find(new.hash, new.attributes.namespace, new.key).is_none() => {
+                self.retire_unpublished(locator);
+                Ok(Stored::Gone)
             }
             Room::At(locator) => {
                 self.publish(new.hash, locator, arrival.take()).map_err(Shortage::Memory)?;

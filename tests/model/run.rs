@@ -75,6 +75,7 @@ pub(crate) fn play(policy: EvictionPolicy, setup: &Setup, ops: &[Op]) {
         .max_memory(setup.max_memory)
         .address_space(1 << 20)
         .page_size(1024)
+        .expiry_lag(std::time::Duration::ZERO)
         .chunk_size(32)
         .shards(setup.shards)
         .policy(policy)
