@@ -91,7 +91,8 @@ impl<const EVICTED: bool> Specification for Register<EVICTED> {
             Seen::Read(value) => (value == state, state),
             Seen::Write(value) => (true, Some(value)),
             Seen::Add(value, true) => (missing, Some(value)),
-            Seen::Add(_, false) => (state.is_some(), state),
+            // Also a new value that the policy turns away is not added.
+            Seen::Add(_, false) => (EVICTED || state.is_some(), state),
             Seen::Remove(false) => (missing, None),
             Seen::Remove(true) => (state.is_some(), None),
             Seen::Swap(_, _, None) => (missing, None),
