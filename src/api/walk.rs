@@ -3,7 +3,6 @@
 use super::cache::Cache;
 use super::options::Metadata;
 use crate::engine::Visited;
-use crate::slab::Attributes;
 
 /// Where a scan goes on. It stays good whatever happens to the cache.
 ///
@@ -141,42 +140,51 @@ impl Cache {
         while let Some(from) = cursor {
             cursor = self.engine().walk(self.namespace_id(), from, 64, &mut found);
             for visited in found.drain(..) {
-                removed += u64::from(self.remove_unless(&visited, &mut keep));
+                let mut judged = self.judge(&visited, &mut keep);
+                if judged == Judged::Changed {
+                    // Perhaps it was only moved: once more. Who changes it all the time keeps it.
+                    judged = self.judge(&visited, &mut keep);
+                }
+                removed += u64::from(judged == Judged::Removed);
             }
         }
         removed
     }
 
     /// Judges an item in place and removes it if it is still the same.
-    fn remove_unless(&self, visited: &Visited, keep: &mut impl FnMut(&[u8], &[u8], &Metadata) -> bool) -> bool {
+    fn judge(&self, visited: &Visited, keep: &mut impl FnMut(&[u8], &[u8], &Metadata) -> bool) -> Judged {
         let engine = self.engine();
         let key = self.key(&visited.key);
+        let removed = |gone: Option<()>| if gone.is_some() { Judged::Removed } else { Judged::Changed };
         let Some(pinned) = self.pin(&visited.key) else {
             // Gone, or this thread holds eight guards: then it is judged by a copy.
-            let Ok(Some(copied)) = engine.copy(key, crate::shard::Read::Look, false) else { return false };
+            let Ok(Some(copied)) = engine.copy(key, crate::shard::Read::Look, false) else { return Judged::Kept };
             let metadata = Metadata::of(engine, &copied.attributes, copied.value.len());
             if keep(&visited.key, &copied.value, &metadata) {
-                return false;
+                return Judged::Kept;
             }
             let same = |item: crate::slab::ItemRef<'_>| {
                 item.value() == &*copied.value && item.attributes().token == copied.attributes.token
             };
-            return engine.remove(key, |_, item| same(item), |_| ()).is_some();
+            return removed(engine.remove(key, |_, item| same(item), |_| ()));
         };
         let metadata = Metadata::of(engine, &pinned.item().attributes(), pinned.value().len());
         if keep(&visited.key, pinned.value(), &metadata) {
-            return false;
+            return Judged::Kept;
         }
-        // The pin keeps the locator from being given to another item. At another place it may still be the same item, which
-        // was moved.
-        let (locator, judged) = (pinned.slot().locator(), pinned.item());
-        let same = |item: crate::slab::ItemRef<'_>| {
-            let same_kind =
-                Attributes { last_use: 0, ..item.attributes() } == Attributes { last_use: 0, ..judged.attributes() };
-            same_kind && item.value() == judged.value()
-        };
-        engine.remove(key, |found, item| Some(found.locator) == locator || same(item), |_| ()).is_some()
+        // The pin keeps the locator from being given to another item.
+        let locator = pinned.slot().locator();
+        removed(engine.remove(key, |found, _| Some(found.locator) == locator, |_| ()))
     }
+}
+
+/// What became of an item that was judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Judged {
+    Kept,
+    Removed,
+    /// It was not where it had been when it was judged.
+    Changed,
 }
 
 impl Iterator for Iter<'_> {

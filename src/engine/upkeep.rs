@@ -93,7 +93,7 @@ impl Engine {
             return Err(Error::new(
                 ErrorKind::InvalidConfig,
                 format!(
-                    "max_memory cannot become {limit} bytes: this cache takes from {least} to {most} (see address_space)"
+                    "max_memory cannot become {limit} bytes: from {least} to {most} are possible (see address_space)"
                 ),
             ));
         }

@@ -78,8 +78,8 @@ impl Locked<'_> {
         self.core.flush.done < self.clears || self.next_due(self.ctx.settings.expiry_lag_ms).is_some()
     }
 
-    /// The page to sweep next because something in it ended `lag_ms` ago. With a lag, a page whose items end one after the
-    /// other is swept once a lag, not once an item.
+    /// The page to sweep next because something in it ended `lag_ms` ago. With a lag, a page whose items end one after
+    /// the other is swept once a lag, not once an item.
     fn next_due(&self, lag_ms: u64) -> Option<UnitId> {
         let (unit, bound) = self.core.deadlines.first()?;
         (bound.saturating_add(lag_ms) <= self.now).then_some(unit)

@@ -106,8 +106,8 @@ impl Locked<'_> {
         self.core.adopting.is_none() && (table.is_resizing() || (self.load() < SHRINK_AT && table.can_shrink()))
     }
 
-    /// Refuses `new` items while the table is so full that it might find no place, and cannot grow. So what is staged can
-    /// be published.
+    /// Refuses `new` items while the table is so full that they might find no place, and cannot grow. So what is staged
+    /// can be published.
     pub(crate) fn check_table_room(&mut self, new: u64) -> Result<(), Shortage> {
         let full = |this: &Self| (this.core.items + new) * 100 >= this.shard.table.buckets() * 7 * FULL_AT;
         if full(self) {
