@@ -99,6 +99,9 @@
 //! panic without harm to it. A [`Clock`] is the exception: it is asked under locks, and must not use the cache.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(not(target_pointer_width = "64"))]
+compile_error!("larder needs a 64-bit target: its arena reserves more address space than smaller ones have");
+
 mod api;
 mod clock;
 mod engine;

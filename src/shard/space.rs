@@ -205,8 +205,8 @@ impl Locked<'_> {
         Error::new(
             ErrorKind::OutOfMemory,
             format!(
-                "no room: {} of {} bytes are in use and the eviction policy may not free any; raise max_memory, give items \
-                 a deadline, or choose a policy that evicts",
+                "no room: {} of {} bytes are in use and the eviction policy may not free any; raise max_memory, give \
+                 items a deadline, or choose a policy that evicts",
                 ledger.used(),
                 ledger.room()
             ),

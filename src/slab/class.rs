@@ -64,7 +64,7 @@ impl Classes {
                 return Err(Error::new(
                     ErrorKind::InvalidConfig,
                     format!(
-                        "chunk_size {chunk_size} growing by {factor} makes over {MAX_CLASSES} slab classes; raise either"
+                        "chunk_size {chunk_size} and factor {factor} make over {MAX_CLASSES} slab classes; raise either"
                     ),
                 ));
             }
