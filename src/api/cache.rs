@@ -99,6 +99,8 @@ impl Upkeeper {
             if !*stopped && engine.needs_upkeep() {
                 let (used, _) = parking_lot::MutexGuard::unlocked(&mut stopped, || engine.maintain(share.credit()));
                 share.spend(used);
+            } else {
+                share.idle();
             }
         }
     }

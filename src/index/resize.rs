@@ -69,14 +69,17 @@ impl Table {
         self.sizes().1 > MIN_BUCKETS
     }
 
-    /// Begins to shrink to eight ninths, if the table is larger than the smallest. The table must be at rest.
-    pub(crate) fn begin_shrink(&self) -> bool {
+    /// Begins to shrink to eight ninths, or to half if that is room for `items` with a good margin; not below the smallest
+    /// size. The table must be at rest.
+    pub(crate) fn begin_shrink(&self, items: u64) -> bool {
         let (small, big, _) = self.sizes();
         debug_assert_eq!(small, big);
         if !self.can_shrink() {
             return false;
         }
-        let less = (big - big.div_ceil(9)).max(MIN_BUCKETS);
+        let half = big / 2;
+        let less = if items < half * 5 { half } else { big - big.div_ceil(9) };
+        let less = less.max(MIN_BUCKETS);
         self.moving(|| {
             // Pointer first: while it is 0, the big size counts for everybody, whatever `small` says.
             self.geometry.pointer.store(0, Ordering::Release);

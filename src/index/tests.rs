@@ -125,7 +125,7 @@ proptest! {
                 }
                 _ => {
                     if !twin.table.is_resizing() && twin.load() < 0.62 {
-                        twin.table.begin_shrink();
+                        twin.table.begin_shrink(twin.hashes.len() as u64);
                     }
                     twin.step(false, n);
                 }

@@ -9,7 +9,7 @@
 use crate::slab::Locator;
 
 /// Chunks that may wait before announcements are read.
-const BATCH: usize = 16;
+const BATCH: usize = 32;
 /// Bytes that may.
 const BATCH_BYTES: u64 = 16 << 10;
 

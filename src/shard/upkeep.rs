@@ -136,7 +136,7 @@ impl Locked<'_> {
             self.resize_step(HOMES);
         } else if self.load() >= GROW_AT {
             self.begin_growth();
-        } else if self.load() < SHRINK_AT && table.begin_shrink() {
+        } else if self.load() < SHRINK_AT && table.begin_shrink(self.core.items) {
             self.core.growing = false;
         }
     }
