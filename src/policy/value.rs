@@ -203,6 +203,12 @@ impl<H: Copy + PartialEq> Value<H> {
         if !self.regret.arrives(size, capacity) {
             return;
         }
+        // Protected's clock tells what was used lately from what was not. Until the first item has left protected,
+        // nothing else would move it.
+        if ghost.left(PROTECTED) == 0 {
+            self.scale.clock[PROTECTED] += 1 << FRACTION_BITS;
+            shared.publish(PROTECTED, self.scale.stamp(PROTECTED));
+        }
         let mark = Mark {
             clock: self.scale.clock.map(|clock| clock >> FRACTION_BITS),
             left: [ghost.left(PROBATION), ghost.left(PROTECTED)],

@@ -141,6 +141,15 @@ impl Locked<'_> {
                 Progress::Stuck => break,
             }
         }
+        // What is there can be replaced even if something else has eaten the spare page: what it replaces makes up for it.
+        if arrival.is_none()
+            && let Ok(Some(page)) = self.ctx.arena.take_page_over()
+        {
+            self.core.slab.add_page(&self.ctx.arena, &self.ctx.classes, class, page);
+            if let Some(locator) = self.core.slab.alloc(&self.ctx.arena, class) {
+                return Ok(Room::At(locator));
+            }
+        }
         Err(Shortage::Memory(refused.unwrap_or_else(|| self.out_of_memory())))
     }
 

@@ -221,20 +221,30 @@ impl Arena {
         if !self.ledger.charge(Account::Slab, self.page_size as u64 + TABLE_ENTRY) {
             return Ok(None);
         }
+        self.commit_page().map(Some)
+    }
+
+    /// A committed page although the ledger has no room: one page over it at most, for what must not fail and gives as much
+    /// back at once.
+    pub(crate) fn take_page_over(&self) -> Result<Option<PageId>> {
+        if self.ledger.excess() > self.page_size as u64 {
+            return Ok(None);
+        }
+        self.ledger.force(Account::Slab, self.page_size as u64 + TABLE_ENTRY);
+        self.commit_page().map(Some)
+    }
+
+    /// A page of fresh memory, charged already; the charge is taken back on an error.
+    fn commit_page(&self) -> Result<PageId> {
         let page = self.free.lock().take_run(1, self.page_count);
-        let committed = match page {
-            None => Err(self.no_address_space()),
-            Some(page) => self.memory.commit(self.page_start(page), self.page_size).inspect_err(|_| {
+        let committed = page.ok_or_else(|| self.no_address_space()).and_then(|page| {
+            self.memory.commit(self.page_start(page), self.page_size).map(|()| page).inspect_err(|_| {
                 self.memory.give_back(self.page_start(page), self.page_size);
                 self.commit_failures.fetch_add(1, Relaxed);
                 self.free.lock().put_run(page, 1);
-            }),
-        };
-        if let Err(e) = committed {
-            self.ledger.release(Account::Slab, self.page_size as u64 + TABLE_ENTRY);
-            return Err(e);
-        }
-        Ok(page)
+            })
+        });
+        committed.inspect_err(|_| self.ledger.release(Account::Slab, self.page_size as u64 + TABLE_ENTRY))
     }
 
     /// Takes back a page without items. It stays committed for the next taker unless the ledger is over its limit.
