@@ -89,18 +89,20 @@ impl Upkeeper {
     }
 
     fn run(stop: &(Mutex<bool>, Condvar), engine: &Weak<Engine>, mut share: CpuShare) {
-        let mut last = Instant::now();
+        let (mut last, mut was_idle) = (Instant::now(), true);
         let mut stopped = stop.0.lock();
         while !*stopped {
             stop.1.wait_for(&mut stopped, TICK);
             share.earn(last.elapsed());
             last = Instant::now();
             let Some(engine) = engine.upgrade() else { return };
-            if !*stopped && engine.needs_upkeep() {
+            if was_idle {
+                share.idle();
+            }
+            was_idle = !engine.needs_upkeep();
+            if !*stopped && !was_idle {
                 let (used, _) = parking_lot::MutexGuard::unlocked(&mut stopped, || engine.maintain(share.credit()));
                 share.spend(used);
-            } else {
-                share.idle();
             }
         }
     }
