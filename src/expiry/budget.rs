@@ -28,8 +28,8 @@ impl CpuShare {
         self.credit = (self.credit + earned - paid).min(most);
     }
 
-    /// There was nothing to do: what was earned meanwhile is not kept for later, so that the share holds for any stretch
-    /// of work.
+    /// There was nothing to do: what was earned meanwhile is not kept for later, so that the share holds for any
+    /// stretch of work.
     pub(crate) fn idle(&mut self) {
         self.credit = Duration::ZERO;
     }

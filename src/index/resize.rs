@@ -69,8 +69,8 @@ impl Table {
         self.sizes().1 > MIN_BUCKETS
     }
 
-    /// Begins to shrink to eight ninths, or to half if that is room for `items` with a good margin; not below the smallest
-    /// size. The table must be at rest.
+    /// Begins to shrink to eight ninths, or to half if that is room for `items` with a good margin; not below the
+    /// smallest size. The table must be at rest.
     pub(crate) fn begin_shrink(&self, items: u64) -> bool {
         let (small, big, _) = self.sizes();
         debug_assert_eq!(small, big);

@@ -141,7 +141,8 @@ impl Locked<'_> {
                 Progress::Stuck => break,
             }
         }
-        // What is there can be replaced even if something else has eaten the spare page: what it replaces makes up for it.
+        // What is there can be replaced even if something else has eaten the spare page: what it replaces makes up for
+        // it.
         if arrival.is_none()
             && let Ok(Some(page)) = self.ctx.arena.take_page_over()
         {

@@ -224,8 +224,8 @@ impl Arena {
         self.commit_page().map(Some)
     }
 
-    /// A committed page although the ledger has no room: one page over it at most, for what must not fail and gives as much
-    /// back at once.
+    /// A committed page although the ledger has no room: one page over it at most, for what must not fail and gives as
+    /// much back at once.
     pub(crate) fn take_page_over(&self) -> Result<Option<PageId>> {
         if self.ledger.excess() > self.page_size as u64 {
             return Ok(None);
