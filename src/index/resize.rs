@@ -17,6 +17,9 @@ use super::table::{MIN_BUCKETS, Place, SPILL, Table};
 use crate::slab::{Locator, Slot};
 use crate::sync::Ordering;
 
+/// The fewest buckets by which a table grows; one in the models, whose tables are as small as can be.
+const LEAST_STEP: u64 = if cfg!(loom) { 1 } else { MIN_BUCKETS };
+
 /// Items that are in the right place already, and whether that is their second.
 type Staying = SmallVec<[(Place, bool); 16]>;
 
@@ -35,7 +38,7 @@ impl Table {
 
     /// Size above this one: an eighth more, but at least so many that a small table keeps up with what is stored.
     fn stretched(buckets: u64) -> u64 {
-        buckets + (buckets / 8).max(MIN_BUCKETS)
+        buckets + (buckets / 8).max(LEAST_STEP)
     }
 
     /// Home buckets of the size that is aimed at.

@@ -70,6 +70,8 @@ pub(crate) struct Value<H> {
     pending: Option<(Bits, u64)>,
     dry: u32,
     regret: Regret,
+    /// Whether an item has ever been evicted from protected.
+    protected_left: bool,
     /// What the last looks showed, older ones counting less.
     shown: Shown,
 }
@@ -180,6 +182,7 @@ impl<H: Copy + PartialEq> Value<H> {
             pending: None,
             dry: 0,
             regret: Regret::new(),
+            protected_left: false,
             shown: Shown::default(),
         }
     }
@@ -205,7 +208,7 @@ impl<H: Copy + PartialEq> Value<H> {
         }
         // Protected's clock tells what was used lately from what was not. Until the first item has left protected,
         // nothing else would move it.
-        if ghost.left(PROTECTED) == 0 {
+        if !self.protected_left {
             self.scale.clock[PROTECTED] += 1 << FRACTION_BITS;
             shared.publish(PROTECTED, self.scale.stamp(PROTECTED));
         }
@@ -348,6 +351,7 @@ impl<H: Copy + PartialEq> Value<H> {
     pub(crate) fn evicted(&mut self, shared: &Shared, hash: u64, bits: Bits, size: u32) {
         let left = region(bits);
         shared.leaves(left, size);
+        self.protected_left |= left == PROTECTED;
         self.regret.evicted(left, self.scale.used(bits));
         if let Some((_, rank)) = self.pending.take().filter(|pending| pending.0 == bits) {
             self.dry = 0;

@@ -255,8 +255,12 @@ impl Locked<'_> {
         if within.is_none() && batch > 1 {
             self.busy();
         }
-        let mut left = 0;
+        let (mut left, before) = (0, self.core.chunk_bytes);
         for _ in 0..batch {
+            // Of large items, one after the other is enough.
+            if before.saturating_sub(self.core.chunk_bytes) >= self.ctx.arena.page_size() as u64 {
+                break;
+            }
             match self.evict(within, arrival) {
                 Progress::Made => left += 1,
                 Progress::TurnedAway if left == 0 => return Progress::TurnedAway,
