@@ -70,8 +70,6 @@ pub(crate) struct Value<H> {
     pending: Option<(Bits, u64)>,
     dry: u32,
     regret: Regret,
-    /// Whether an item has ever been evicted from protected.
-    protected_left: bool,
     /// What the last looks showed, older ones counting less.
     shown: Shown,
 }
@@ -182,7 +180,6 @@ impl<H: Copy + PartialEq> Value<H> {
             pending: None,
             dry: 0,
             regret: Regret::new(),
-            protected_left: false,
             shown: Shown::default(),
         }
     }
@@ -205,12 +202,6 @@ impl<H: Copy + PartialEq> Value<H> {
         let Some(ghost) = &self.ghost else { return };
         if !self.regret.arrives(size, capacity) {
             return;
-        }
-        // Protected's clock tells what was used lately from what was not. Until the first item has left protected,
-        // nothing else would move it.
-        if !self.protected_left {
-            self.scale.clock[PROTECTED] += 1 << FRACTION_BITS;
-            shared.publish(PROTECTED, self.scale.stamp(PROTECTED));
         }
         let mark = Mark {
             clock: self.scale.clock.map(|clock| clock >> FRACTION_BITS),
@@ -351,7 +342,6 @@ impl<H: Copy + PartialEq> Value<H> {
     pub(crate) fn evicted(&mut self, shared: &Shared, hash: u64, bits: Bits, size: u32) {
         let left = region(bits);
         shared.leaves(left, size);
-        self.protected_left |= left == PROTECTED;
         self.regret.evicted(left, self.scale.used(bits));
         if let Some((_, rank)) = self.pending.take().filter(|pending| pending.0 == bits) {
             self.dry = 0;
