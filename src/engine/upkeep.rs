@@ -150,6 +150,8 @@ impl Engine {
             shard.lock(&self.ctx).change_policy(policy, objective);
             while !shard.lock(&self.ctx).adopt_step(policy, ADOPT_STEP) {}
         }
+        // What the old policy might not give up, the new one may.
+        self.shrink_to_limit();
     }
 
     /// Moves a page from one class to another, or to the class that asks next. False if there was none to move.
