@@ -55,6 +55,26 @@ pub(crate) struct Unit {
 }
 
 impl Unit {
+    /// A unit of `total` chunks, of which the first `used` are cut and in use.
+    fn new(page: PageId, class: ClassId, chunk: u32, total: u32, used: u32) -> Unit {
+        Unit {
+            page,
+            class,
+            chunk,
+            total,
+            cut: used,
+            first_free: 0,
+            used,
+            with_end: 0,
+            pinned: 0,
+            next: NIL,
+            prev: NIL,
+            listed: false,
+            detached: false,
+            exists: true,
+        }
+    }
+
     fn free_chunks(&self) -> u32 {
         self.total - self.used
     }
@@ -205,22 +225,7 @@ impl Slab {
     /// Cuts a page for a class. Every chunk of it is free.
     pub(crate) fn add_page(&mut self, arena: &Arena, classes: &Classes, class: ClassId, page: PageId) {
         let total = classes.chunks_per_page(class);
-        let id = self.new_unit(Unit {
-            page,
-            class,
-            chunk: classes.chunk_size(class),
-            total,
-            cut: 0,
-            first_free: 0,
-            used: 0,
-            with_end: 0,
-            pinned: 0,
-            next: NIL,
-            prev: NIL,
-            listed: false,
-            detached: false,
-            exists: true,
-        });
+        let id = self.new_unit(Unit::new(page, class, classes.chunk_size(class), total, 0));
         arena.set_owner(page, class, id);
         self.owned_bytes += arena.page_size() as u64;
         let state = &mut self.classes[class.index()];
@@ -232,22 +237,7 @@ impl Slab {
     /// A span for one item of `len` bytes; charged by the caller.
     pub(crate) fn add_span(&mut self, arena: &Arena, len: usize) -> Result<Locator> {
         let page = arena.take_span(len)?;
-        let id = self.new_unit(Unit {
-            page,
-            class: ClassId::SPAN,
-            chunk: len as u32,
-            total: 1,
-            cut: 1,
-            first_free: 0,
-            used: 1,
-            with_end: 0,
-            pinned: 0,
-            next: NIL,
-            prev: NIL,
-            listed: false,
-            detached: false,
-            exists: true,
-        });
+        let id = self.new_unit(Unit::new(page, ClassId::SPAN, len as u32, 1, 1));
         arena.set_owner(page, ClassId::SPAN, id);
         self.owned_bytes += arena.span_charge(len);
         self.span_bytes += arena.span_charge(len);
