@@ -296,6 +296,13 @@ impl Locked<'_> {
         Progress::Stuck
     }
 
+    /// Whether no reader is inside a unit. `announced` is sorted.
+    fn is_unread(&self, unit: UnitId, announced: &[u64]) -> bool {
+        let (start, end) = self.core.slab.range(&self.ctx.arena, unit);
+        let i = announced.partition_point(|&raw| raw < start);
+        announced.get(i).is_none_or(|&raw| raw >= end)
+    }
+
     /// Empties a page of the class that can best spare one, other than `to`, and gives it to the arena.
     pub(crate) fn move_page(&mut self, to: Option<ClassId>) -> bool {
         let classes = &self.ctx.classes;
@@ -308,11 +315,7 @@ impl Locked<'_> {
         let Some((_, class)) = best else { return false };
         self.busy();
         let announced = self.ctx.sessions.announced();
-        let unread = |unit| {
-            let (start, end) = self.core.slab.range(&self.ctx.arena, unit);
-            let i = announced.partition_point(|&raw| raw < start);
-            announced.get(i).is_none_or(|&raw| raw >= end)
-        };
+        let unread = |unit| self.is_unread(unit, &announced);
         let Some(unit) = self.core.slab.sparsest(class, unread) else { return false };
         let moved = self.empty_page(unit);
         self.core.counts.pages_moved += u64::from(moved);
@@ -322,10 +325,7 @@ impl Locked<'_> {
     /// Gives a page of one class to another, copying its items within their class or evicting them.
     pub(crate) fn reassign(&mut self, from: ClassId, to: ClassId) -> bool {
         let announced = self.ctx.sessions.announced();
-        let unread = |unit| {
-            let (start, end) = self.core.slab.range(&self.ctx.arena, unit);
-            !announced.iter().any(|raw| (start..end).contains(raw))
-        };
+        let unread = |unit| self.is_unread(unit, &announced);
         let sparsest = self.core.slab.sparsest(from, unread);
         let any = || {
             let all = (0..self.core.slab.unit_count()).map(UnitId);
@@ -407,10 +407,7 @@ impl Locked<'_> {
         self.busy();
         let announced = self.ctx.sessions.announced();
         let slab = &self.core.slab;
-        let unread = |unit| {
-            let (start, end) = slab.range(&self.ctx.arena, unit);
-            !announced.iter().any(|raw| (start..end).contains(raw))
-        };
+        let unread = |unit| self.is_unread(unit, &announced);
         let sparsest = (0..slab.classes.len()).filter_map(|class| slab.sparsest(ClassId(class as u8), unread));
         let live = |unit: &UnitId| slab.unit(*unit).used * slab.unit(*unit).chunk;
         let any =
