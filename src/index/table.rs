@@ -122,6 +122,13 @@ impl Table {
         self.bucket(self.home(hash)).0.as_ptr()
     }
 
+    /// Where both buckets begin.
+    #[inline(always)]
+    pub(crate) fn addresses(&self, hash: u64) -> (*const AtomicU64, *const AtomicU64) {
+        let (home, other) = self.places(hash);
+        (self.bucket_address(home), self.bucket_address(other))
+    }
+
     #[inline(always)]
     pub(crate) fn bucket_address(&self, bucket: u64) -> *const AtomicU64 {
         self.bucket(bucket).0.as_ptr()
