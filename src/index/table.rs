@@ -254,6 +254,18 @@ impl Table {
         }
     }
 
+    /// Every slot of a bucket that is `wanted`, by what it holds; the filled ones of these are shown to `each`.
+    #[inline(always)]
+    pub(crate) fn each_wanted(&self, at: u64, mut wanted: impl FnMut(Slot) -> bool, mut each: impl FnMut(Place, Slot)) {
+        let bucket = self.bucket(at);
+        for slot in 0..SLOTS {
+            let word = Slot(bucket.slot(slot).load(Ordering::Relaxed));
+            if wanted(word) && word.locator().is_some() {
+                each(Place { bucket: at, slot }, word);
+            }
+        }
+    }
+
     /// Every filled slot of the two buckets of a hash.
     pub(crate) fn each_near(&self, hash: u64, mut each: impl FnMut(Place, Slot)) {
         let (home, other) = self.places(hash);

@@ -72,9 +72,13 @@ pub(crate) struct Value<H> {
     last: usize,
     dry: u32,
     regret: Regret,
+    looks: u32,
     /// What the last looks showed, older ones counting less.
     shown: Shown,
 }
+
+/// One look in so many is followed by one that counts items unused lately.
+const COUNT_EVERY: u32 = 8;
 
 /// Bytes of eligible items that looks for victims showed; only kept by a volatile policy.
 #[derive(Debug, Clone, Copy, Default)]
@@ -231,6 +235,7 @@ impl<H: Copy + PartialEq> Value<H> {
             last: PROBATION,
             dry: 0,
             regret: Regret::new(),
+            looks: 0,
             shown: Shown::default(),
         }
     }
@@ -282,6 +287,10 @@ impl<H: Copy + PartialEq> Value<H> {
         }
         self.prefetch_next(store);
         self.look(store);
+        self.looks = self.looks.wrapping_add(1);
+        if self.looks.is_multiple_of(COUNT_EVERY) {
+            self.look_for_unused(store);
+        }
         let newcomer = arrival.filter(|arrival| arrival.from.is_none());
         let coming = newcomer.map_or(0, |newcomer| u64::from(newcomer.size));
         if let Some(newcomer) = newcomer.filter(|_| coming as f64 > (self.share * store.capacity() as f64).max(1.0))
@@ -352,30 +361,45 @@ impl<H: Copy + PartialEq> Value<H> {
     fn look<S: Store<Handle = H>>(&mut self, store: &S) {
         let Value { draw, pools, scale, volatile, .. } = self;
         // Taken for one of the largest, an item ranks no higher than it does. If that is above the bar, it needs no
-        // closer look.
+        // closer look: nearly all items end here.
         let clock = scale.clock.map(|clock| clock >> FRACTION_BITS);
-        let age = |bits: Bits| clock[region(bits)].wrapping_sub(u64::from(bits)) & u64::from(STAMP);
-        let lead = [0, 1].map(|r| (clock[r] << FRACTION_BITS) as i64 - pools[r].bar().min(1 << 60) as i64);
         let least_gain = if scale.stale_before == 0 { i64::from(scale.gains.least) } else { 0 };
-        let unused_from = clock[PROTECTED].saturating_sub(self.regret.lately().unwrap_or(0));
-        let (mut seen, mut unused, mut bytes) = (0, 0, [0u64; 2]);
-        let wanted = |bits| {
-            let age = age(bits);
-            seen += region(bits) as u64;
-            unused += u64::from(region(bits) == PROTECTED && age > unused_from);
-            (age << FRACTION_BITS) as i64 - i64::from(uses(bits)) * least_gain > lead[region(bits)] || *volatile
+        let lead = [0, 1].map(|region| match pools[region].bar() {
+            u64::MAX => i64::MIN,
+            _ if *volatile => i64::MIN,
+            bar => (clock[region] << FRACTION_BITS) as i64 - bar as i64,
+        });
+        let age = |bits: Bits| (clock[region(bits)] as u32).wrapping_sub(bits) & STAMP;
+        let wanted = |bits: Bits| {
+            i64::from(age(bits) << FRACTION_BITS) - i64::from(uses(bits)) * least_gain > lead[region(bits)]
         };
+        let mut bytes = [0u64; 2];
         draw.look(store, wanted, |candidate| {
             let region = region(candidate.bits);
             bytes[region] += u64::from(candidate.size);
             pools[region].offer(candidate, scale.rank(&candidate));
         });
-        self.regret.looked(unused, seen);
         if *volatile {
             let shown = &mut self.shown;
             shown.probation = shown.probation * SHOWN_FADE + bytes[PROBATION] as f64;
             shown.all = shown.all * SHOWN_FADE + (bytes[PROBATION] + bytes[PROTECTED]) as f64;
         }
+    }
+
+    /// Now and then a look that counts how much of protected was not used lately.
+    fn look_for_unused<S: Store<Handle = H>>(&mut self, store: &S) {
+        let unused_from = (self.scale.clock[PROTECTED] >> FRACTION_BITS) - self.regret.lately().unwrap_or(0);
+        let clock = self.scale.clock[PROTECTED] >> FRACTION_BITS;
+        let (mut seen, mut unused) = (0, 0);
+        let count = |bits: Bits| {
+            let is_protected = region(bits) == PROTECTED;
+            let age = clock.wrapping_sub(u64::from(bits)) & u64::from(STAMP);
+            seen += u64::from(is_protected);
+            unused += u64::from(is_protected && age > unused_from);
+            false
+        };
+        self.draw.look(store, count, |_| {});
+        self.regret.looked(unused, seen);
     }
 
     fn look_until_found<S: Store<Handle = H>>(&mut self, store: &S) {

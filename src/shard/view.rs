@@ -129,10 +129,9 @@ impl Store for View<'_> {
         let mut at = at % buckets;
         for _ in 0..count {
             prefetch(self.table.bucket_address((at + count).min(buckets - 1)));
-            self.table.each_in_bucket(at, |place, slot| {
-                if wanted(slot.bits())
-                    && let Some(candidate) = self.candidate(place, slot)
-                {
+            let wanted = |slot: Slot| wanted(slot.bits());
+            self.table.each_wanted(at, wanted, |place, slot| {
+                if let Some(candidate) = self.candidate(place, slot) {
                     each(candidate);
                 }
             });
