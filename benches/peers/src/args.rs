@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use lexopt::prelude::*;
 
-use crate::{cases, contenders};
+use crate::child::Task;
+use crate::{cases, contenders, hit_ratio, memory};
 
 pub(crate) const HELP: &str = "\
 Measures larder beside other caches, in one process, taking turns.
@@ -33,7 +34,7 @@ JSON      larder's objects have the same ratios: ratio_to_best_peer, ratio_to_qu
 ";
 
 /// The cases that run each contender in a process of its own.
-pub(crate) const CHILD_CASES: [&str; 0] = [];
+pub(crate) const CHILD_CASES: [&str; 3] = [memory::OVERHEAD, memory::LIMIT, hit_ratio::HIT_RATIO];
 
 /// What is to be done.
 #[derive(Debug, Clone)]
@@ -49,6 +50,8 @@ pub(crate) struct Args {
 #[derive(Debug)]
 pub(crate) enum Parsed {
     Run(Args),
+    /// What one process asks of another: a task for a contender.
+    Child(String, Task),
     /// Text to print, and be done.
     Tell(String),
 }
@@ -60,6 +63,7 @@ pub(crate) fn all_cases() -> impl Iterator<Item = &'static str> {
 
 pub(crate) fn parse(mut parser: lexopt::Parser) -> Result<Parsed, String> {
     let mut args = Args { quick: false, json: false, plot: None, cases: Vec::new(), contenders: Vec::new() };
+    let mut child = None;
     while let Some(arg) = parser.next().map_err(|error| error.to_string())? {
         match arg {
             Long("quick") => args.quick = true,
@@ -72,9 +76,15 @@ pub(crate) fn parse(mut parser: lexopt::Parser) -> Result<Parsed, String> {
                 let text = format!("cases: {}\ncontenders: {}\n", cases.join(" "), contenders::NAMES.join(" "));
                 return Ok(Parsed::Tell(text));
             }
+            Long("child") => child = Some(value(&mut parser)?),
             Short('h') | Long("help") => return Ok(Parsed::Tell(HELP.to_owned())),
             other => return Err(other.unexpected().to_string()),
         }
+    }
+    if let Some(words) = child {
+        let task = Task::parse(&words.split(',').collect::<Vec<_>>());
+        let (task, contender) = task.zip(args.contenders.pop()).ok_or("no such task")?;
+        return Ok(Parsed::Child(contender, task));
     }
     if args.cases.is_empty() {
         args.cases = all_cases().map(str::to_owned).collect();

@@ -70,6 +70,8 @@ pub(crate) trait Contender<const N: usize = KEY_BYTES>: Send + Sync + Sized + 's
     const SHARED_WRITES: bool = true;
     /// Whether each entry can have a time to live of its own ([`set_ttl`](Self::set_ttl)).
     const TTL: bool = false;
+    /// Whether all memory is taken, and touched, when the cache is built.
+    const TAKES_ALL_AT_ONCE: bool = false;
 
     fn build(capacity: &Capacity) -> Result<Self, Refusal>;
 

@@ -8,18 +8,27 @@
 
 mod args;
 mod cases;
+mod child;
 mod contender;
 mod contenders;
+mod hit_ratio;
+mod memory;
+mod plot;
 mod progress;
 mod report;
 mod timing;
+mod traces;
 mod workload;
 
+#[path = "../../../examples/support/process.rs"]
+mod process;
 #[path = "../../../examples/support/rng.rs"]
 mod rng;
 #[path = "../../../examples/support/table.rs"]
 mod table;
-#[expect(dead_code, reason = "shared with the examples, which use more of it")]
+#[allow(dead_code, reason = "shared with the examples, which use more of it")]
+#[path = "../../../examples/support/trace/mod.rs"]
+mod trace;
 #[path = "../../../examples/support/units.rs"]
 mod units;
 #[path = "../../../examples/support/zipf.rs"]
@@ -39,6 +48,7 @@ type Failure = String;
 fn main() -> ExitCode {
     let args = match args::parse(lexopt::Parser::from_env()) {
         Ok(Parsed::Run(args)) => args,
+        Ok(Parsed::Child(contender, task)) => return told(child::main(&contender, task)),
         Ok(Parsed::Tell(text)) => {
             print!("{text}");
             return ExitCode::SUCCESS;
@@ -48,7 +58,12 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    match run(&args) {
+    told(run(&args))
+}
+
+/// Success, or a failure told on standard error.
+fn told(outcome: Result<(), Failure>) -> ExitCode {
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
             eprintln!("peers: {message}");
@@ -64,13 +79,26 @@ fn run(args: &Args) -> Result<(), Failure> {
         Pace { rounds: 5, slice: Duration::from_millis(250) }
     };
     let contenders: Vec<&str> = args.contenders.iter().map(String::as_str).collect();
-    let cases: Vec<Case> = args.cases.iter().filter_map(|name| Case::named(name, args.quick)).collect();
-    let progress = Progress::new(cases.iter().map(|case| case.steps(&contenders, pace)).sum());
-    for case in &cases {
-        for table in case.play(&contenders, pace, &progress) {
+    let timed = |name: &String| Case::named(name, args.quick);
+    let steps = args.cases.iter().map(|name| match name.as_str() {
+        hit_ratio::HIT_RATIO => hit_ratio::steps(&contenders),
+        _ => timed(name).map_or(contenders.len() as u64, |case| case.steps(&contenders, pace)),
+    });
+    let progress = Progress::new(steps.sum());
+    for name in &args.cases {
+        let tables = match name.as_str() {
+            memory::OVERHEAD => vec![memory::overhead(&contenders, args.quick, &progress)],
+            memory::LIMIT => vec![memory::limit(&contenders, args.quick, &progress)],
+            hit_ratio::HIT_RATIO => vec![hit_ratio::play(&contenders, args.quick, &progress)],
+            _ => timed(name).map_or(Vec::new(), |case| case.play(&contenders, pace, &progress)),
+        };
+        for table in &tables {
             progress.print(&table.text(), args.json);
             if args.json {
                 progress.print(&table.json(), false);
+            }
+            if let Some(folder) = &args.plot {
+                plot::draw(folder, table)?;
             }
         }
     }

@@ -37,7 +37,7 @@ pub(crate) enum Unit {
 }
 
 impl Unit {
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Unit::BytesAnEntry => "bytes/entry",
             Unit::OfTheLimit => "peak/limit",
@@ -171,20 +171,25 @@ impl Table {
         })
     }
 
-    /// A row a contender, a column a trace and size.
+    /// A row a trace and size, a column a contender.
     fn hit_ratios(&self) -> String {
-        let cases = unique(self.measurements.iter().map(|m| m.case.as_str()));
-        let mut header = vec![String::new()];
-        header.extend(cases.iter().map(|case| case.split_once(':').map_or(*case, |(_, of)| of).to_owned()));
-        header.push("mean".to_owned());
-        self.rendered(&header, |contender| {
-            let values: Vec<Option<f64>> =
-                cases.iter().map(|case| self.find(case, contender, 1).map(|m| m.figure.value() * 100.0)).collect();
-            let known: Option<Vec<f64>> = values.iter().copied().collect();
-            let mean = known.map(|known| known.iter().sum::<f64>() / known.len() as f64);
-            let cells = values.into_iter().chain([mean]).map(|v| v.map_or("-".to_owned(), |v| format!("{v:.2}")));
-            [contender.to_owned()].into_iter().chain(cells).collect()
-        })
+        let (cases, contenders) = (unique(self.measurements.iter().map(|m| m.case.as_str())), self.contenders());
+        let mut header = vec![""];
+        header.extend(&contenders);
+        let mut totals = vec![Some(0.0); contenders.len()];
+        let mut rows = Vec::new();
+        for case in &cases {
+            let mut row = vec![case.split_once(':').map_or(*case, |(_, of)| of).to_owned()];
+            for (contender, total) in contenders.iter().zip(&mut totals) {
+                let value = self.find(case, contender, 1).map(|m| m.figure.value() * 100.0);
+                *total = total.zip(value).map(|(total, value)| total + value);
+                row.push(value.map_or("-".to_owned(), |value| format!("{value:.2}")));
+            }
+            rows.push(row);
+        }
+        let mean = |total: &Option<f64>| total.map_or("-".into(), |total| format!("{:.2}", total / cases.len() as f64));
+        rows.push(["mean".to_owned()].into_iter().chain(totals.iter().map(mean)).collect());
+        render(&header, 1, &rows) + &self.notes()
     }
 
     /// Lays rows out; notes follow below.
@@ -195,12 +200,12 @@ impl Table {
         let header: Vec<&str> = kept.iter().map(|&i| header[i].as_str()).collect();
         let rows: Vec<Vec<String>> =
             rows.into_iter().map(|row| kept.iter().map(|&i| row[i].clone()).collect()).collect();
-        let mut text = render(&header, 1, &rows);
+        render(&header, 1, &rows) + &self.notes()
+    }
+
+    fn notes(&self) -> String {
         let noted = self.measurements.iter().filter(|m| !m.note.is_empty());
-        for line in unique(noted.map(|m| format!("{}: {}\n", m.contender, m.note))) {
-            text += &line;
-        }
-        text
+        unique(noted.map(|m| format!("{}: {}\n", m.contender, m.note))).concat()
     }
 
     /// One object a measurement, a line each.

@@ -23,6 +23,7 @@ pub(crate) struct Segcache(Cache);
 
 impl<const N: usize> Contender<N> for Segcache {
     const TTL: bool = true;
+    const TAKES_ALL_AT_ONCE: bool = true;
 
     fn build(capacity: &Capacity) -> Result<Self, Refusal> {
         let heap = match *capacity {
