@@ -27,6 +27,12 @@ pub(crate) const OVERHEAD_VALUE_BYTES: usize = 100;
 const LIMIT_ITEM_BYTES: u64 = 420;
 /// Inserts between two looks at the clock.
 const STRIDE: u64 = 1024;
+/// Requests after which a contender may finish what it does behind the caller's back. A trace is played in a thousandth
+/// of the time it was recorded in; without this a cache that trims itself now and then would run the trace with more
+/// memory than it was given (stretto, most of all, with many times as much).
+const SETTLE_EVERY: u64 = 32;
+/// Looks at resident memory in a replay.
+const LOOKS: usize = 100;
 /// The longest value there is noise for; longer ones of a trace are as long as this.
 pub(crate) const VALUE_BYTES_MAX: usize = 8 << 20;
 
@@ -102,7 +108,7 @@ impl Task {
 /// What a child found out.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Found {
-    /// Resident memory added, at the end; for `limit` at its highest.
+    /// Resident memory added: at the end (`overhead`, `density`), or at its highest (`limit`, `replay`).
     pub(crate) growth: u64,
     /// Entries that are there at the end (`overhead`), or that were inserted (`limit`).
     pub(crate) entries: u64,
@@ -252,9 +258,11 @@ fn density<C: Contender>(capacity: &Capacity, input: &[u8]) -> Result<Found, Ref
             }
             number += 1;
             contender.set_alone(&key_of(mix(number)), &noise[..size]);
+            if number % SETTLE_EVERY == 0 {
+                contender.settle();
+            }
         }
     }
-    contender.settle();
     Ok(Found { growth: resident("VmRSS").saturating_sub(before), entries: number, ..Found::default() })
 }
 
@@ -263,6 +271,7 @@ fn replay<C: Contender>(capacity: &Capacity, input: &[u8]) -> Result<Found, Refu
     let before = resident("VmRSS");
     let mut contender = C::build(capacity)?;
     let mut found = Found::default();
+    let look_every = (decode(input).count() / LOOKS).max(1) as u64;
     for (number, size) in decode(input) {
         let key = key_of(mix(number));
         found.requests += 1;
@@ -271,9 +280,13 @@ fn replay<C: Contender>(capacity: &Capacity, input: &[u8]) -> Result<Found, Refu
         } else {
             contender.set_alone(&key, &noise[..size]);
         }
+        if found.requests % SETTLE_EVERY == 0 {
+            contender.settle();
+        }
+        if found.requests % look_every == 0 {
+            found.growth = found.growth.max(resident("VmRSS").saturating_sub(before));
+        }
     }
-    contender.settle();
-    found.growth = resident("VmRSS").saturating_sub(before);
     Ok(found)
 }
 

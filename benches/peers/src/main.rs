@@ -76,7 +76,7 @@ fn run(args: &Args) -> Result<(), Failure> {
     let pace = if args.quick {
         Pace { rounds: 3, slice: Duration::from_millis(25) }
     } else {
-        Pace { rounds: 5, slice: Duration::from_millis(250) }
+        Pace { rounds: 5, slice: Duration::from_millis(200) }
     };
     let contenders: Vec<&str> = args.contenders.iter().map(String::as_str).collect();
     let timed = |name: &String| Case::named(name, args.quick);

@@ -1,6 +1,6 @@
 //! The clock: loops that are compiled for each contender, slices of time, rounds in which contenders take turns.
 //!
-//! - **One measurement** is a slice of wall time (a quarter of a second, less with `--quick`) in which each thread does
+//! - **One measurement** is a slice of wall time (a fifth of a second, less with `--quick`) in which each thread does
 //!   operations one after the other; it looks at the clock every 512. A fifth of a slice goes before it, untimed, so
 //!   that the contender finds its own data in the caches. Threads begin behind a barrier.
 //! - **ns per operation** is the wall time that a thread takes for an operation: elapsed / operations of that thread,
