@@ -12,9 +12,14 @@ type Inner = Cache<Box<[u8]>, Box<[u8]>>;
 fn build(capacity: &Capacity, eviction: impl Into<EvictionConfig>) -> Inner {
     let mut builder = CacheBuilder::new(capacity.limit() as usize).with_eviction_config(eviction);
     if capacity.is_bytes() {
-        builder = builder.with_weighter(|key: &Box<[u8]>, value: &Box<[u8]>| key.len() + value.len());
+        builder = builder.with_weighter(weight);
     }
     builder.build::<CacheProperties>()
+}
+
+#[expect(clippy::borrowed_box, reason = "foyer wants a function of key and value, as they are")]
+fn weight(key: &Box<[u8]>, value: &Box<[u8]>) -> usize {
+    key.len() + value.len()
 }
 
 #[inline]

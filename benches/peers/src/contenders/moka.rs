@@ -20,7 +20,7 @@ impl<const N: usize> Contender<N> for Moka {
     fn build(capacity: &Capacity) -> Result<Self, Refusal> {
         let mut builder = Cache::builder().max_capacity(capacity.limit());
         if capacity.is_bytes() {
-            builder = builder.weigher(|key: &Box<[u8]>, value: &Arc<[u8]>| (key.len() + value.len()) as u32);
+            builder = builder.weigher(weight);
         }
         Ok(Moka(builder.build()))
     }
@@ -43,6 +43,11 @@ impl<const N: usize> Contender<N> for Moka {
     fn len(&self) -> Option<u64> {
         Some(self.0.entry_count())
     }
+}
+
+#[expect(clippy::borrowed_box, reason = "moka wants a function of key and value, as they are")]
+fn weight(key: &Box<[u8]>, value: &Arc<[u8]>) -> u32 {
+    (key.len() + value.len()) as u32
 }
 
 /// A value and how long it lives.
