@@ -207,6 +207,7 @@ impl Engine {
             let mut locked = shard.lock(&self.ctx);
             locked.asked = patience.rounds > 4;
             locked.asked_in_vain = patience.rounds > MOST_ROUNDS;
+            locked.tries = patience.rounds;
             match op(&mut locked, &mut prepaid) {
                 Ok(done) => break Ok(done),
                 Err(shortage) => {

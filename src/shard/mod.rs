@@ -198,6 +198,7 @@ impl Shard {
             clears: ctx.namespaces.clears(),
             asked: false,
             asked_in_vain: false,
+            tries: 0,
             busy_since: None,
         }
     }
@@ -223,6 +224,8 @@ pub(crate) struct Locked<'a> {
     pub(crate) asked: bool,
     /// They were asked so often that there is no point in asking again.
     pub(crate) asked_in_vain: bool,
+    /// How often what is being done was tried before, and lacked memory.
+    pub(crate) tries: u64,
     /// Since when something is being done that may take longer than a plain write.
     busy_since: Option<Instant>,
 }

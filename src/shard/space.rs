@@ -162,7 +162,10 @@ impl Locked<'_> {
         } else {
             if !self.ctx.arena.ledger.charge(Account::Slab, charge) {
                 // Who leaves for a large item is for its own shard's policy to say, newcomer in hand; a round at a
-                // time.
+                // time, until that has taken long.
+                if self.tries >= u64::from(ROUNDS) && !self.core.may_refuse() && self.squeeze_page() == Progress::Made {
+                    return Err(Shortage::Bytes(charge));
+                }
                 return match self.make_space(None, arrival) {
                     Progress::TurnedAway => Ok(Room::TurnedAway),
                     _ => Err(Shortage::Bytes(charge)),
@@ -347,20 +350,28 @@ impl Locked<'_> {
         true
     }
 
+    /// The items of a page with their hashes. Their places in the index and in the policy's memory, scattered as they
+    /// are, are on their way then.
+    fn items_of(&self, unit: UnitId) -> Vec<(Locator, u64)> {
+        let chunks = self.core.slab.chunks(&self.ctx.arena, unit).filter(|&chunk| !self.item(chunk).is_free());
+        let with_hash = chunks.map(|locator| {
+            let hash = self.hash_of(locator);
+            self.shard.prefetch(hash);
+            self.core.policy.prefetch(hash);
+            (locator, hash)
+        });
+        with_hash.collect()
+    }
+
     /// Copies a page's live items to other pages of its class, until nothing is left in it.
     fn empty_page(&mut self, unit: UnitId) -> bool {
         let class = self.core.slab.unit(unit).class;
         self.core.slab.detach(unit);
-        let chunks: Vec<Locator> = self.core.slab.chunks(&self.ctx.arena, unit).collect();
-        for &from in &chunks {
+        for (from, hash) in self.items_of(unit) {
             // Removing what is over may free the last of it, and then the page is somebody else's.
             if !self.core.slab.exists(unit) {
                 break;
             }
-            if self.item(from).is_free() {
-                continue;
-            }
-            let hash = self.hash_of(from);
             // Not in the table: it waits for readers.
             let Some((place, slot)) = self.shard.table.find_locator(hash, from) else { continue };
             if let Some(cause) = self.end_of(self.item(from)) {
@@ -420,11 +431,10 @@ impl Locked<'_> {
 
     /// Evicts all items of a page; true if that freed it.
     fn evict_page(&mut self, unit: UnitId) -> bool {
-        let chunks: Vec<Locator> = self.core.slab.chunks(&self.ctx.arena, unit).collect();
-        for locator in chunks {
+        for (locator, hash) in self.items_of(unit) {
             if self.core.slab.exists(unit)
                 && !self.item(locator).is_free()
-                && let Some((place, slot)) = self.shard.table.find_locator(self.hash_of(locator), locator)
+                && let Some((place, slot)) = self.shard.table.find_locator(hash, locator)
             {
                 self.remove(Found { place, slot, locator }, Cause::Evicted);
             }
