@@ -183,8 +183,10 @@ impl<C: Contender> Handle for Shared<'_, C> {
     }
 }
 
-/// Reads every byte of a value.
+/// Reads every byte of a value: eight at a time, so that what is measured is the caches and not this.
 #[inline(always)]
 pub(crate) fn sum(value: &[u8]) -> u64 {
-    value.iter().map(|&byte| u64::from(byte)).sum()
+    let (words, rest) = value.as_chunks::<8>();
+    let words = words.iter().fold(0u64, |sum, &word| sum.wrapping_add(u64::from_le_bytes(word)));
+    rest.iter().fold(words, |sum, &byte| sum.wrapping_add(u64::from(byte)))
 }
