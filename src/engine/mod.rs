@@ -145,6 +145,7 @@ impl Engine {
         }
     }
 
+    #[inline(always)]
     pub(crate) fn key<'k>(&self, namespace: u8, bytes: &'k [u8]) -> Key<'k> {
         Key { namespace, bytes, hash: self.ctx.hasher.hash(namespace, bytes) }
     }

@@ -80,7 +80,9 @@ impl Drop for Copied<'_> {
 #[derive(Debug)]
 pub(crate) enum Reading<'a> {
     Pinned(Pinned<'a>),
-    Copied(Copied<'a>),
+    /// In a box: what is returned by calls that are not inlined has to be small, or the pinned ones would go through
+    /// memory too.
+    Copied(Box<Copied<'a>>),
 }
 
 /// Bytes charged for a copy beside the value's own.
@@ -115,18 +117,19 @@ impl Engine {
     }
 
     /// The value of a key, in place while the thread has a hazard slot, else copied.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn get<'a>(&'a self, key: Key<'_>, read: Read) -> Result<Option<Reading<'a>>> {
         let session = self.ctx.sessions.current();
         match session.take_hazard() {
             Some(hazard) => Ok(self.find(session, hazard, key, read).map(Reading::Pinned)),
-            None => Ok(self.copy(key, read, true)?.map(Reading::Copied)),
+            None => Ok(self.copy(key.again(), read, true)?.map(Reading::Copied)),
         }
     }
 
     /// A copy of a value, made under the lock. `limited`: an error rather than more memory than the limit.
     #[cold]
-    pub(crate) fn copy(&self, key: Key<'_>, read: Read, limited: bool) -> Result<Option<Copied<'_>>> {
+    #[inline(never)]
+    pub(crate) fn copy(&self, key: Key<'_>, read: Read, limited: bool) -> Result<Option<Box<Copied<'_>>>> {
         self.before();
         let ledger = &self.ctx.arena.ledger;
         for _ in 0..64 {
@@ -157,7 +160,7 @@ impl Engine {
             session.count(Counter::CopiedGuards);
             let item = locked.item(found.locator);
             let (value, attributes) = (item.value().into(), item.attributes());
-            return Ok(Some(Copied { value, attributes, engine: self, charged }));
+            return Ok(Some(Box::new(Copied { value, attributes, engine: self, charged })));
         }
         Err(Error::new(
             ErrorKind::TooManyGuards,
@@ -172,7 +175,7 @@ impl Engine {
         match session.take_hazard() {
             Some(hazard) => self.find(session, hazard, key, read).map(|pinned| f(pinned.value())),
             // Cannot fail without a limit.
-            None => self.copy(key, read, false).ok().flatten().map(|copied| f(&copied.value)),
+            None => self.copy(key.again(), read, false).ok().flatten().map(|copied| f(&copied.value)),
         }
     }
 

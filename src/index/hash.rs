@@ -30,6 +30,14 @@ pub(crate) struct KeyHasher {
     shard_bits: u32,
 }
 
+impl<'k> Key<'k> {
+    /// Another of the same, for a call that is not inlined: the one at hand then need not be in memory for it.
+    #[inline(always)]
+    pub(crate) fn again(&self) -> Key<'k> {
+        Key { namespace: self.namespace, bytes: self.bytes, hash: self.hash }
+    }
+}
+
 impl KeyHasher {
     /// For `2^shard_bits` shards.
     pub(crate) fn new(seed: u64, shard_bits: u32) -> KeyHasher {

@@ -34,6 +34,17 @@ pub(super) fn change(word: &AtomicU64, seen: Slot, to: Slot) -> bool {
     word.compare_exchange(seen.0, to.0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
 }
 
+/// A [`Pinned`] taken apart, its hazard slot still taken: what calls that are not inlined return. A whole one that may
+/// come from two places goes through memory, which a hit would pay for as much as the rare call.
+#[derive(Debug)]
+pub(crate) struct Held<'a> {
+    word: &'a AtomicU64,
+    locator: Locator,
+    slot: Slot,
+    session: &'a Session,
+    hazard: usize,
+}
+
 /// An item that stays where it is until this is dropped. Belongs to the thread that made it.
 #[derive(Debug)]
 pub(crate) struct Pinned<'a> {
@@ -96,6 +107,23 @@ impl<'a> Pinned<'a> {
         let item = unsafe { arena.item(locator) };
         let word = table.word(place);
         Some(Pinned { item, word, slot, session, hazard, _this_thread: PhantomData })
+    }
+
+    /// Takes a pin apart without giving up its hazard slot.
+    pub(crate) fn into_held(self) -> Option<Held<'a>> {
+        let Pinned { word, slot, session, hazard, .. } = self;
+        let held = Held { word, locator: slot.locator()?, slot, session, hazard };
+        std::mem::forget(self);
+        Some(held)
+    }
+
+    /// The reverse. `arena` is the one it was pinned in.
+    #[inline(always)]
+    pub(crate) fn of_held(held: Held<'a>, arena: &'a Arena) -> Pinned<'a> {
+        let Held { word, locator, slot, session, hazard } = held;
+        // SAFETY: a `Held` is only made of a pin, and announces the item at its locator until this one is dropped.
+        let item = unsafe { arena.item(locator) };
+        Pinned { item, word, slot, session, hazard, _this_thread: PhantomData }
     }
 
     /// The item; no longer than this pin lives.

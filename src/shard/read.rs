@@ -4,7 +4,7 @@
 //! items used often have the bits they should have already.
 
 use super::{Context, Shard};
-use crate::index::{Counter, Key, Pinned, Search, Session};
+use crate::index::{Counter, Held, Key, Pinned, Search, Session};
 use crate::slab::{ClassId, ItemRef, Locator};
 
 /// What a read is for.
@@ -40,7 +40,7 @@ impl Shard {
                     }
                     // It was replaced since it was pinned, perhaps by one that lives on.
                     drop(pinned);
-                    return self.read_locked(ctx, session, key, read);
+                    return self.again(ctx, session, key, read);
                 }
                 if read == Read::Use {
                     self.tell_policy(ctx, &pinned);
@@ -48,13 +48,13 @@ impl Shard {
                         // The item moved while its last use was noted, perhaps in the old copy only. Its hazard slot
                         // goes first: there may be no other.
                         drop(pinned);
-                        return self.read_locked(ctx, session, key, read);
+                        return self.again(ctx, session, key, read);
                     }
                 }
                 Some(pinned)
             }
             Search::Missing => None,
-            Search::Unsure => self.read_locked(ctx, session, key, read),
+            Search::Unsure => self.again(ctx, session, key, read),
         }
     }
 
@@ -91,14 +91,15 @@ impl Shard {
     }
 
     /// The same under the lock: for when items kept moving under a search without it.
+    #[inline(always)]
+    fn again<'a>(&'a self, ctx: &'a Context, session: &'a Session, key: Key<'_>, read: Read) -> Option<Pinned<'a>> {
+        let held = self.read_locked(ctx, session, key.again(), read)?;
+        Some(Pinned::of_held(held, &ctx.arena))
+    }
+
     #[cold]
-    fn read_locked<'a>(
-        &'a self,
-        ctx: &'a Context,
-        session: &'a Session,
-        key: Key<'_>,
-        read: Read,
-    ) -> Option<Pinned<'a>> {
+    #[inline(never)]
+    fn read_locked<'a>(&'a self, ctx: &'a Context, session: &'a Session, key: Key<'_>, read: Read) -> Option<Held<'a>> {
         let hazard = session.take_hazard()?;
         let mut locked = self.lock(ctx);
         let Some(found) = locked.find(key.hash, key.namespace, key.bytes) else {
@@ -110,7 +111,7 @@ impl Shard {
             pinned.item().used_at(locked.now);
             self.tell_policy(ctx, &pinned);
         }
-        Some(pinned)
+        pinned.into_held()
     }
 }
 

@@ -219,6 +219,22 @@ impl Attributes {
     }
 }
 
+/// Length of a header by the low byte of its first word, which has all its flags.
+static HEADER_LEN: [u8; 256] = {
+    let mut lengths = [0; 256];
+    let mut flags = 0;
+    while flags < lengths.len() as u64 {
+        let optional = (flags & LONG) * 8
+            + (flags & CLIENT_FLAGS) / CLIENT_FLAGS * 4
+            + (flags & TOKEN) / TOKEN * 8
+            + (flags & IDLE) / IDLE * 16
+            + (flags & NAMESPACED) / NAMESPACED;
+        lengths[flags as usize] = 8 + optional as u8;
+        flags += 1;
+    }
+    lengths
+};
+
 /// An item in place. Copyable, like a reference.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ItemRef<'a> {
@@ -272,14 +288,7 @@ impl<'a> ItemRef<'a> {
     /// Bytes before the key.
     #[inline(always)]
     fn header_len(self) -> usize {
-        let w = self.word0;
-        // Flag bits to bytes without branches: long 8, flags 4, token 8, idle 16, namespace 1.
-        let optional = (w & LONG) * 8
-            + (w & CLIENT_FLAGS) / CLIENT_FLAGS * 4
-            + (w & TOKEN) / TOKEN * 8
-            + (w & IDLE) / IDLE * 16
-            + (w & NAMESPACED) / NAMESPACED;
-        8 + optional as usize
+        usize::from(HEADER_LEN[usize::from(self.word0 as u8)])
     }
 
     pub(crate) fn item_len(self) -> usize {
