@@ -214,6 +214,16 @@ impl Table {
         word.compare_exchange(from.0, to.0, Ordering::SeqCst, Ordering::Relaxed).is_ok()
     }
 
+    /// Changes a slot whatever readers make of its policy bits meanwhile; returns what it held before.
+    pub(crate) fn rewrite(&self, place: Place, to: impl Fn(Slot) -> Slot) -> Slot {
+        loop {
+            let slot = self.get(place);
+            if self.update(place, slot, to(slot)) {
+                return slot;
+            }
+        }
+    }
+
     /// Empties a slot; returns what it held last.
     pub(crate) fn remove(&self, place: Place) -> Slot {
         self.bucket(place.bucket).empty(place.slot)

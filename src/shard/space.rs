@@ -309,6 +309,11 @@ impl Locked<'_> {
 
     /// Empties a page of the class that can best spare one, other than `to`, and gives it to the arena.
     pub(crate) fn move_page(&mut self, to: Option<ClassId>) -> bool {
+        // Free chunks of all classes together, and some more.
+        let free = self.core.slab.owned_bytes.saturating_sub(self.core.chunk_bytes);
+        if free < self.ctx.arena.page_size() as u64 {
+            return false;
+        }
         let classes = &self.ctx.classes;
         let spare = |(id, state): (usize, &crate::slab::ClassState)| {
             let class = ClassId(id as u8);
@@ -391,12 +396,7 @@ impl Locked<'_> {
     fn relocate(&mut self, found: Found, to: Locator) {
         let (from, arena) = (found.locator, &self.ctx.arena);
         self.core.slab.copy_item(arena, from, to);
-        loop {
-            let slot = self.shard.table.get(found.place);
-            if self.shard.table.update(found.place, slot, slot.with_locator(to)) {
-                break;
-            }
-        }
+        self.shard.table.rewrite(found.place, |slot| slot.with_locator(to));
         // A use noted in the old copy since it was made; a reader that notes one later sees that the item has moved.
         if let Some((last_use, _)) = self.item(from).idle() {
             self.item(to).used_at(last_use);

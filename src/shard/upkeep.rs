@@ -251,12 +251,7 @@ impl Locked<'_> {
                 let (hash, size) = (self.hash_of(locator), self.core.slab.chunk_of(&self.ctx.arena, locator));
                 let core = &mut *self.core;
                 let bits = core.policy.adopt(&self.shard.shared, hash, size);
-                loop {
-                    let slot = self.shard.table.get(place);
-                    if self.shard.table.update(place, slot, slot.with_bits(bits)) {
-                        break;
-                    }
-                }
+                self.shard.table.rewrite(place, |slot| slot.with_bits(bits));
             }
         }
         if end < self.shard.table.buckets() {

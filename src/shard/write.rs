@@ -319,13 +319,8 @@ impl Locked<'_> {
             let core = &mut *self.core;
             let bits = core.policy.insert(&self.shard.shared, arrival);
             // A reader that was quicker has changed bits 0; its change, and its move of the account, gives way.
-            loop {
-                let slot = self.shard.table.get(place);
-                if self.shard.table.update(place, slot, slot.with_bits(bits)) {
-                    self.shard.shared.applied(slot.bits(), 0, arrival.size);
-                    break;
-                }
-            }
+            let before = self.shard.table.rewrite(place, |slot| slot.with_bits(bits));
+            self.shard.shared.applied(before.bits(), 0, arrival.size);
         }
     }
 
@@ -411,12 +406,7 @@ impl Locked<'_> {
             (false, false) => {}
         }
         if had_end != has_end {
-            loop {
-                let slot = self.shard.table.get(found.place);
-                if self.shard.table.update(found.place, slot, slot.with_volatile(has_end)) {
-                    break;
-                }
-            }
+            self.shard.table.rewrite(found.place, |slot| slot.with_volatile(has_end));
         }
         true
     }
