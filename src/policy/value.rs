@@ -391,14 +391,12 @@ impl<H: Copy + PartialEq> Value<H> {
         let unused_from = (self.scale.clock[PROTECTED] >> FRACTION_BITS) - self.regret.lately().unwrap_or(0);
         let clock = self.scale.clock[PROTECTED] >> FRACTION_BITS;
         let (mut seen, mut unused) = (0, 0);
-        let count = |bits: Bits| {
-            let is_protected = region(bits) == PROTECTED;
-            let age = clock.wrapping_sub(u64::from(bits)) & u64::from(STAMP);
-            seen += u64::from(is_protected);
-            unused += u64::from(is_protected && age > unused_from);
-            false
-        };
-        self.draw.look(store, count, |_| {});
+        let is_protected = |bits| region(bits) == PROTECTED;
+        self.draw.look(store, is_protected, |candidate| {
+            let age = clock.wrapping_sub(u64::from(candidate.bits)) & u64::from(STAMP);
+            seen += u64::from(candidate.size);
+            unused += if age > unused_from { u64::from(candidate.size) } else { 0 };
+        });
         self.regret.looked(unused, seen);
     }
 
