@@ -132,57 +132,34 @@ pub(crate) fn used(bits: Bits, probation_clock: u32, protected_clock: u32) -> Bi
     if counts { pack(PROTECTED, (uses + 1).min(USES_MAX), protected_clock) } else { bits }
 }
 
-/// What one use of an item adds to its stamp, by its size, in fractions of a quantum. Sizes are
-/// told apart to 1/8.
+/// What an item's uses add to its stamp.
 #[derive(Debug)]
 struct Gains {
     objective: Objective,
     /// Running mean size of the items, 0 until the first victim.
     mean: f64,
-    /// The mean that the table was made for.
-    made_for: f64,
-    by_size: Box<[u32; GAIN_SIZES]>,
     /// What a use of the largest items adds.
-    least: u32,
+    least: u64,
 }
-
-/// Steps between a size and twice that size, and all of them. What is larger than any of them is worth nothing beside
-/// items of another size, and very little less than others of its own.
-const GAIN_STEPS: u32 = 8;
-const GAIN_SIZES: usize = 28 * GAIN_STEPS as usize;
 
 impl Gains {
     fn new(objective: Objective) -> Self {
-        let by_size = Box::new([(QUANTA * f64::from(1u32 << FRACTION_BITS)) as u32; GAIN_SIZES]);
-        Gains { objective, mean: 0.0, made_for: 0.0, by_size, least: 0 }
+        Gains { objective, mean: 0.0, least: 0 }
     }
 
-    /// Makes the table anew when the mean has moved.
     fn follow(&mut self, mean: f64, largest: u32) {
         self.mean = mean;
-        self.make(mean);
-        self.least = self.of(1, largest) as u32;
+        self.least = self.of(1, largest);
     }
 
-    fn make(&mut self, mean: f64) {
-        if self.objective != Objective::Hits || (mean - self.made_for).abs() * 64.0 <= self.made_for {
-            return;
-        }
-        self.made_for = mean;
-        for (i, gain) in self.by_size.iter_mut().enumerate() {
-            let (doublings, step) = (i as u32 / GAIN_STEPS, i as u32 % GAIN_STEPS);
-            // The middle of the sizes that come here.
-            let size = f64::from(1u32 << doublings) * (1.0 + (f64::from(step) + 0.5) / f64::from(GAIN_STEPS));
-            *gain = (mean / size.max(mean * SMALLEST) * QUANTA * f64::from(1u32 << FRACTION_BITS)) as u32;
-        }
-    }
-
+    /// In fractions of a quantum.
     #[inline(always)]
     fn of(&self, uses: u32, size: u32) -> u64 {
-        let doublings = 31 - (size | 1).leading_zeros();
-        let step = (u64::from(size) * u64::from(GAIN_STEPS)) >> doublings;
-        let i = doublings * GAIN_STEPS + step as u32 % GAIN_STEPS;
-        u64::from(uses) * u64::from(self.by_size[(i as usize).min(GAIN_SIZES - 1)])
+        let relative = match self.objective {
+            Objective::Hits if self.mean > 0.0 => self.mean / f64::from(size).max(self.mean * SMALLEST),
+            _ => 1.0,
+        };
+        (f64::from(uses) * relative * QUANTA * f64::from(1u32 << FRACTION_BITS)) as u64
     }
 }
 
@@ -363,7 +340,7 @@ impl<H: Copy + PartialEq> Value<H> {
         // Taken for one of the largest, an item ranks no higher than it does. If that is above the bar, it needs no
         // closer look: nearly all items end here.
         let clock = scale.clock.map(|clock| clock >> FRACTION_BITS);
-        let least_gain = if scale.stale_before == 0 { i64::from(scale.gains.least) } else { 0 };
+        let least_gain = if scale.stale_before == 0 { scale.gains.least as i64 } else { 0 };
         let lead = [0, 1].map(|region| match pools[region].bar() {
             u64::MAX => i64::MIN,
             _ if *volatile => i64::MIN,
@@ -491,7 +468,7 @@ impl<H: Copy + PartialEq> Value<H> {
     }
 
     pub(crate) fn memory(&self) -> u64 {
-        size_of_val(&*self.scale.gains.by_size) as u64 + self.ghost.as_ref().map_or(0, Ghost::memory)
+        self.ghost.as_ref().map_or(0, Ghost::memory)
     }
 
     #[cfg(test)]
