@@ -197,11 +197,6 @@ impl Ghost {
         self.clock[region] - self.tail[region]
     }
 
-    /// Bytes that have left a region.
-    pub(crate) fn left(&self, region: usize) -> u64 {
-        self.clock[region]
-    }
-
     pub(crate) fn memory(&self) -> u64 {
         let lanes = self.table.lanes.capacity() + self.old.as_ref().map_or(0, |old| old.table.lanes.capacity());
         (lanes * 2) as u64
@@ -328,11 +323,15 @@ impl Ghost {
         0
     }
 
-    /// Whether the cache is no longer what the table was made for.
+    /// Whether the cache is no longer what the table was made for. While an old table is still looked up, only a
+    /// number of items that has doubled counts.
     fn is_off(&self, items: u64) -> bool {
         let (made_items, made_budget) = self.made_for;
+        if self.old.is_some() {
+            return items > 2 * made_items;
+        }
         let off = |now: u64, then: u64| now > then + then / 2 || now < then / 4 * 3;
-        self.old.is_none() && items > 0 && (off(items, made_items) || off(self.budget, made_budget))
+        items > 0 && (off(items, made_items) || off(self.budget, made_budget))
     }
 
     fn renew(&mut self, items: u64) {

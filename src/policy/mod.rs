@@ -7,11 +7,11 @@ mod ghost;
 mod kind;
 mod lfu;
 mod lru;
-mod regret;
 mod ring;
 mod s3fifo;
 mod sample;
 mod shared;
+mod shift;
 mod sieve;
 mod simulator;
 #[cfg(test)]
@@ -141,9 +141,9 @@ impl<H: Copy + PartialEq> Policy<H> {
     }
 
     /// Once for each new item, before room is made for it: asks who is remembered, and adapts.
-    pub(crate) fn arriving(&mut self, shared: &Shared, hash: u64, size: u32, capacity: u64) -> Arrival {
+    pub(crate) fn arriving(&mut self, _shared: &Shared, hash: u64, size: u32, capacity: u64) -> Arrival {
         let remembered = match &mut self.state {
-            State::Value(value) => value.arriving(shared, hash, size, capacity),
+            State::Value(value) => value.arriving(hash, size, capacity),
             State::S3Fifo(s3) => s3.arriving(hash).then_some((0, 1)),
             _ => None,
         };

@@ -18,16 +18,11 @@ const S3_FIFO: u8 = 3;
 const SIEVE: u8 = 4;
 const VALUE: u8 = 5;
 
-/// No stamp.
-const NO_HORIZON: u32 = u32::MAX;
-
 #[derive(Debug)]
 #[repr(align(64))]
 pub(crate) struct Shared {
     family: AtomicU8,
     clocks: [AtomicU32; 2],
-    /// Stamp of the value policy's protected clock some time ago, or [`NO_HORIZON`].
-    horizon: AtomicU32,
     counters: CachePadded<Counters>,
 }
 
@@ -38,8 +33,8 @@ struct Counters {
     /// Bytes that readers have moved from one region to the other. The sums may pass below zero for a moment, while an
     /// item is promoted and evicted at the same time, and are read as signed numbers.
     moved: [AtomicU64; 2],
-    /// Hits on protected items that were used last before the horizon: rare.
-    kept: AtomicU64,
+    /// Items so moved.
+    promoted: AtomicU64,
 }
 
 fn family(policy: EvictionPolicy) -> u8 {
@@ -62,7 +57,6 @@ impl Shared {
             family: AtomicU8::new(family(policy)),
             clocks: [AtomicU32::new(0), AtomicU32::new(0)],
             counters: CachePadded::default(),
-            horizon: AtomicU32::new(NO_HORIZON),
         }
     }
 
@@ -70,8 +64,7 @@ impl Shared {
     pub(crate) fn reset(&self, policy: EvictionPolicy, _objective: Objective) {
         self.clocks.iter().for_each(|clock| clock.store(0, Relaxed));
         (0..2).for_each(|region| self.forget(region));
-        self.horizon.store(NO_HORIZON, Relaxed);
-        self.counters.kept.store(0, Relaxed);
+        self.counters.promoted.store(0, Relaxed);
         self.family.store(family(policy), Relaxed);
     }
 
@@ -100,14 +93,11 @@ impl Shared {
     /// promoted.
     #[inline]
     pub(crate) fn applied(&self, from: Bits, to: Bits, size: u32) {
-        let horizon = self.horizon.load(Relaxed);
-        if horizon != NO_HORIZON && value::is_older(from, horizon, self.clocks[1].load(Relaxed)) {
-            self.counters.kept.fetch_add(1, Relaxed);
-        }
         let (left, entered) = (value::region_of(from), value::region_of(to));
         if left != entered && self.family.load(Relaxed) == VALUE {
             self.counters.moved[left].fetch_sub(u64::from(size), Relaxed);
             self.counters.moved[entered].fetch_add(u64::from(size), Relaxed);
+            self.counters.promoted.fetch_add(1, Relaxed);
         }
     }
 
@@ -117,13 +107,9 @@ impl Shared {
         }
     }
 
-    pub(super) fn publish_horizon(&self, stamp: Option<u32>) {
-        self.horizon.store(stamp.unwrap_or(NO_HORIZON), Relaxed);
-    }
-
-    /// Hits on protected items unused since the horizon; counts anew.
-    pub(super) fn take_kept(&self) -> u64 {
-        self.counters.kept.swap(0, Relaxed)
+    /// Items promoted since it was asked last.
+    pub(super) fn take_promoted(&self) -> u64 {
+        self.counters.promoted.swap(0, Relaxed)
     }
 
     pub(super) fn bytes(&self, region: usize) -> u64 {

@@ -15,8 +15,8 @@
 //! 3. Who leaves is remembered with its uses. Coming back, it enters protected with one use more. Coming back from
 //!    probation it also raises probation's share, from protected it lowers it: by [`STEP`] of its size, more when its
 //!    region's part of the ghost is the smaller one.
-//! 4. When the working set changes, items of protected that were used last before the change leave first, before those
-//!    of probation, in the order of their last use; how it is noticed is in [`Regret`].
+//! 4. When the working set changes, items that were used last before the change leave first, those of probation before
+//!    those of protected, in the order of their last use; how it is noticed is in [`Shift`].
 //! 5. A newcomer larger than probation's share must be worth more than protected's victim; else it is turned away.
 //!
 //! State: 1 bit region, 6 bits uses, 15 bits stamp. A hit: three loads of one cache line and a few comparisons; a
@@ -25,8 +25,8 @@
 //! is in `docs/policies.md`.
 
 use super::ghost::Ghost;
-use super::regret::{Mark, Regret};
 use super::sample::{Draw, Pool};
+use super::shift::Shift;
 use super::{Arrival, Bits, Candidate, Objective, Shared, Store, Verdict};
 
 pub(crate) const PROBATION: usize = 0;
@@ -71,14 +71,10 @@ pub(crate) struct Value<H> {
     /// Its region: probably that of the next one too.
     last: usize,
     dry: u32,
-    regret: Regret,
-    looks: u32,
+    shift: Shift<H>,
     /// What the last looks showed, older ones counting less.
     shown: Shown,
 }
-
-/// One look in so many is followed by one that counts items unused lately.
-const COUNT_EVERY: u32 = 8;
 
 /// Bytes of eligible items that looks for victims showed; only kept by a volatile policy.
 #[derive(Debug, Clone, Copy, Default)]
@@ -106,13 +102,6 @@ fn pack(region: usize, uses: u32, stamp: u32) -> Bits {
 #[inline]
 pub(crate) fn region_of(bits: Bits) -> usize {
     region(bits)
-}
-
-/// Whether an item of protected was used last before the clock stood at `horizon`.
-#[inline]
-pub(crate) fn is_older(bits: Bits, horizon: u32, clock: u32) -> bool {
-    let age = |stamp: u32| clock.wrapping_sub(stamp) & STAMP;
-    region(bits) == PROTECTED && age(bits) > age(horizon)
 }
 
 /// The bits after a hit, given the published clocks.
@@ -169,8 +158,8 @@ struct Scale {
     gains: Gains,
     /// A region's clock, in fractions of a quantum. Begins high enough that no age leads below zero.
     clock: [u64; 2],
-    /// Items of protected with a stamp below this (in quanta) are worth no more than their stamp; 0 for usual.
-    stale_before: u64,
+    /// Items of a region with a stamp below this (in quanta) are worth no more than their stamp; 0 for usual.
+    stale_before: [u64; 2],
 }
 
 impl Scale {
@@ -178,7 +167,7 @@ impl Scale {
     #[inline(always)]
     fn rank<H>(&self, candidate: &Candidate<H>) -> u64 {
         let used = self.used(candidate.bits);
-        if used < self.stale_before && region(candidate.bits) == PROTECTED {
+        if used < self.stale_before[region(candidate.bits)] {
             return used << FRACTION_BITS;
         }
         (used << FRACTION_BITS) + self.gains.of(uses(candidate.bits), candidate.size)
@@ -193,6 +182,14 @@ impl Scale {
     fn stamp(&self, region: usize) -> u32 {
         (self.clock[region] >> FRACTION_BITS) as u32 & STAMP
     }
+
+    /// The bits of an item of protected such that its next use changes them: one that is in constant use gets a stamp a
+    /// quantum older.
+    fn watched(&self, bits: Bits) -> Bits {
+        let now = self.stamp(PROTECTED);
+        let changes = used(bits, 0, now) != bits;
+        if changes { bits } else { pack(PROTECTED, uses(bits), now.wrapping_sub(1) & STAMP) }
+    }
 }
 
 impl<H: Copy + PartialEq> Value<H> {
@@ -202,7 +199,7 @@ impl<H: Copy + PartialEq> Value<H> {
             scale: Scale {
                 gains: Gains::new(objective),
                 clock: [u64::from(STAMP + 1) << FRACTION_BITS; 2],
-                stale_before: 0,
+                stale_before: [0; 2],
             },
             draw: Draw::new(seed),
             pools: [Pool::new(), Pool::new()],
@@ -211,17 +208,16 @@ impl<H: Copy + PartialEq> Value<H> {
             pending: None,
             last: PROBATION,
             dry: 0,
-            regret: Regret::new(),
-            looks: 0,
+            shift: Shift::new(seed),
             shown: Shown::default(),
         }
     }
 
-    pub(crate) fn arriving(&mut self, shared: &Shared, hash: u64, size: u32, capacity: u64) -> Option<(usize, u32)> {
-        self.pass(shared, size, capacity);
+    pub(crate) fn arriving(&mut self, hash: u64, size: u32, capacity: u64) -> Option<(usize, u32)> {
+        self.shift.arrives(size, capacity);
         let ghost = self.ghost.as_mut()?;
         let (from, uses, ago) = ghost.take(hash)?;
-        self.regret.returns(from, ago, ghost.left(from));
+        self.shift.returns(from, ago, capacity);
         let own = ghost.window(from).max(1) as f64;
         let other = ghost.window(1 - from).max(1) as f64;
         let step = STEP * f64::from(size) / capacity.max(1) as f64 * (other / own).max(1.0);
@@ -230,24 +226,17 @@ impl<H: Copy + PartialEq> Value<H> {
         Some((from, (uses + 1).min(USES_MAX)))
     }
 
-    /// Counts a miss, and sees whether the working set changes.
-    fn pass(&mut self, shared: &Shared, size: u32, capacity: u64) {
-        let Some(ghost) = &self.ghost else { return };
-        if !self.regret.arrives(size, capacity) {
-            return;
+    /// Sees whether the working set changes.
+    fn tick<S: Store<Handle = H>>(&mut self, shared: &Shared, store: &S) {
+        let (clock, before) = (self.scale.clock.map(|clock| clock >> FRACTION_BITS), self.scale.stale_before);
+        if self.shift.tick(store, clock, shared.take_promoted()) {
+            for region in [PROBATION, PROTECTED] {
+                self.scale.clock[region] += 1 << FRACTION_BITS;
+                shared.publish(region, self.scale.stamp(region));
+            }
         }
-        let mark = Mark {
-            clock: self.scale.clock.map(|clock| clock >> FRACTION_BITS),
-            left: [ghost.left(PROBATION), ghost.left(PROTECTED)],
-        };
-        let was_change = self.regret.is_change();
-        if self.regret.tick(mark, shared.take_kept()) {
-            self.scale.clock[PROTECTED] += 1 << FRACTION_BITS;
-            shared.publish(PROTECTED, self.scale.stamp(PROTECTED));
-        }
-        shared.publish_horizon(self.regret.lately().map(|clock| clock as u32 & STAMP));
-        self.scale.stale_before = self.regret.stale_before();
-        if was_change != self.regret.is_change() {
+        self.scale.stale_before = self.shift.stale_before();
+        if before != self.scale.stale_before {
             // They were ranked in another way.
             self.pools = [Pool::new(), Pool::new()];
         }
@@ -263,10 +252,12 @@ impl<H: Copy + PartialEq> Value<H> {
             self.scale.gains.follow(mean_size(store), store.largest());
         }
         self.prefetch_next(store);
+        if self.shift.is_due() {
+            self.tick(shared, store);
+        }
         self.look(store);
-        self.looks = self.looks.wrapping_add(1);
-        if self.looks.is_multiple_of(COUNT_EVERY) {
-            self.look_for_unused(store);
+        if self.shift.wants_more() {
+            self.look_at_protected(store);
         }
         let newcomer = arrival.filter(|arrival| arrival.from.is_none());
         let coming = newcomer.map_or(0, |newcomer| u64::from(newcomer.size));
@@ -291,7 +282,7 @@ impl<H: Copy + PartialEq> Value<H> {
         Verdict::None
     }
 
-    /// Probation when it is over its share, but stale items of protected before.
+    /// The one with stale items; else probation when it is over its share.
     ///
     /// The counters know nothing of deadlines: a volatile policy goes by the eligible items that were seen.
     fn region_to_shrink<S: Store<Handle = H>>(&mut self, shared: &Shared, store: &S, coming: u64) -> usize {
@@ -303,19 +294,21 @@ impl<H: Copy + PartialEq> Value<H> {
             (bytes(PROBATION), bytes(PROTECTED), self.share * store.capacity() as f64 - coming as f64)
         };
         let is_over = probation > 0.0 && (probation > limit || protected <= 0.0);
-        if is_over && !self.protected_is_stale(store) { PROBATION } else { PROTECTED }
+        let usual = if is_over { PROBATION } else { PROTECTED };
+        [PROBATION, PROTECTED].into_iter().find(|&region| self.is_stale(store, region)).unwrap_or(usual)
     }
 
-    /// Whether protected's victim was used last before the working set changed; the victim stays known.
-    fn protected_is_stale<S: Store<Handle = H>>(&mut self, store: &S) -> bool {
-        if self.scale.stale_before == 0 {
+    /// Whether a region's victim was used last before the working set changed; the victim stays known.
+    fn is_stale<S: Store<Handle = H>>(&mut self, store: &S, region: usize) -> bool {
+        let before = self.scale.stale_before[region];
+        if before == 0 {
             return false;
         }
-        let Some((victim, worth)) = self.least(store, PROTECTED) else {
+        let Some((victim, worth)) = self.least(store, region) else {
             return false;
         };
-        self.pools[PROTECTED].offer(victim, worth);
-        worth >> FRACTION_BITS < self.scale.stale_before
+        self.pools[region].offer(victim, worth);
+        worth >> FRACTION_BITS < before
     }
 
     /// Fetches where the next victims will be remembered, while the draw is looked at.
@@ -340,7 +333,7 @@ impl<H: Copy + PartialEq> Value<H> {
         // Taken for one of the largest, an item ranks no higher than it does. If that is above the bar, it needs no
         // closer look: nearly all items end here.
         let clock = scale.clock.map(|clock| clock >> FRACTION_BITS);
-        let least_gain = if scale.stale_before == 0 { scale.gains.least as i64 } else { 0 };
+        let least_gain = if scale.stale_before == [0; 2] { scale.gains.least as i64 } else { 0 };
         let lead = [0, 1].map(|region| match pools[region].bar() {
             u64::MAX => i64::MIN,
             _ if *volatile => i64::MIN,
@@ -363,18 +356,16 @@ impl<H: Copy + PartialEq> Value<H> {
         }
     }
 
-    /// Now and then a look that counts how much of protected was not used lately.
-    fn look_for_unused<S: Store<Handle = H>>(&mut self, store: &S) {
-        let unused_from = (self.scale.clock[PROTECTED] >> FRACTION_BITS) - self.regret.lately().unwrap_or(0);
-        let clock = self.scale.clock[PROTECTED] >> FRACTION_BITS;
-        let (mut seen, mut unused) = (0, 0);
+    /// A look at protected, of which some items are watched.
+    fn look_at_protected<S: Store<Handle = H>>(&mut self, store: &S) {
+        let Value { draw, scale, shift, .. } = self;
         let is_protected = |bits| region(bits) == PROTECTED;
-        self.draw.look(store, is_protected, |candidate| {
-            let age = clock.wrapping_sub(u64::from(candidate.bits)) & u64::from(STAMP);
-            seen += u64::from(candidate.size);
-            unused += if age > unused_from { u64::from(candidate.size) } else { 0 };
+        draw.look(store, is_protected, |candidate| shift.see(&candidate, scale.used(candidate.bits)));
+        shift.looked(|candidate| {
+            let watched = scale.watched(candidate.bits);
+            store.set_bits(candidate.handle, candidate.bits, watched);
+            watched
         });
-        self.regret.looked(unused, seen);
     }
 
     fn look_until_found<S: Store<Handle = H>>(&mut self, store: &S) {
@@ -421,7 +412,6 @@ impl<H: Copy + PartialEq> Value<H> {
     pub(crate) fn evicted(&mut self, shared: &Shared, hash: u64, bits: Bits, size: u32) {
         let left = region(bits);
         shared.leaves(left, size);
-        self.regret.evicted(left, self.scale.used(bits));
         if let Some((_, rank)) = self.pending.take().filter(|pending| pending.0 == bits) {
             self.dry = 0;
             if rank > self.scale.clock[left] {
@@ -468,12 +458,13 @@ impl<H: Copy + PartialEq> Value<H> {
     }
 
     pub(crate) fn memory(&self) -> u64 {
-        self.ghost.as_ref().map_or(0, Ghost::memory)
+        self.ghost.as_ref().map_or(0, Ghost::memory) + self.shift.memory()
     }
 
     #[cfg(test)]
     pub(crate) fn check<S: Store>(&self, shared: &Shared, store: &S) {
         self.pools.iter().for_each(Pool::check);
+        self.shift.check();
         assert!((SHARE_MIN..=SHARE_MAX).contains(&self.share));
         assert_eq!(shared.bytes(PROBATION) + shared.bytes(PROTECTED), store.used());
     }
