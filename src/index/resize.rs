@@ -41,9 +41,14 @@ impl Table {
         buckets + (buckets / 8).max(LEAST_STEP)
     }
 
-    /// Home buckets of the size that is aimed at.
+    /// Home buckets of the big size.
     pub(crate) fn homes(&self) -> u64 {
         self.sizes().1
+    }
+
+    /// Home buckets of the small size, which a shrink aims at; at rest that is the same.
+    pub(crate) fn least_homes(&self) -> u64 {
+        self.sizes().0
     }
 
     /// Bytes of memory that a table of the big size takes.

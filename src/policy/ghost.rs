@@ -160,7 +160,8 @@ impl Times {
         if let Some(empty) = (0..ENTRIES).find(|&i| bucket[i] >> 13 == 0 && read(bucket, i).is_none()) {
             return empty;
         }
-        // What is left of eight entries' times at once, in units and 64 too many, so that no byte borrows from the next.
+        // What is left of eight entries' times at once, in units and 64 too many, so that no byte borrows from the
+        // next.
         const ONES: u64 = 0x0101_0101_0101_0101;
         let mut left = [0u8; ENTRIES.next_multiple_of(8)];
         for (left, lanes) in left.chunks_exact_mut(8).zip(bucket[ENTRIES..].chunks(4)) {

@@ -49,11 +49,12 @@ pub(crate) trait Store {
     fn capacity(&self) -> u64;
     /// The size of the largest item stored, or a little more.
     fn largest(&self) -> u32;
-    /// Shows every eligible item of `count` index buckets from `at` on that is `wanted`, by its bits. A bucket has 0 to
-    /// 7 items, 5 to 6 usual; which ones has nothing to do with their history. Buckets are numbered around, so that any
-    /// number will do; the next ones will be asked for next. `wanted` comes first, because to learn an item's size takes
-    /// longer.
-    fn buckets(&self, at: u64, count: u64, wanted: impl FnMut(Bits) -> bool, each: impl FnMut(Candidate<Self::Handle>));
+    /// Shows every eligible item of `count` neighbouring index buckets that is `wanted`, by its bits. Which buckets,
+    /// `r` says, a fraction of 2^64. A bucket has 0 to 7 items, 5 to 6 usual; which ones has nothing to do with their
+    /// history. `wanted` comes first, because to learn an item's size takes longer.
+    fn buckets(&self, r: u64, count: u64, wanted: impl FnMut(Bits) -> bool, each: impl FnMut(Candidate<Self::Handle>));
+    /// Says that these buckets will be asked for next.
+    fn prefetch(&self, _r: u64, _count: u64) {}
     /// Says that an item may be the next to leave.
     fn prefetch_item(&self, _handle: Self::Handle) {}
     /// The hash of an item's key, if it is still there and at hand.

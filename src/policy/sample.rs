@@ -1,10 +1,10 @@
 //! Choosing by looking at a few: draws index buckets and keeps the least worthy items seen in a small pool.
 //!
 //! Paper: the pool is Redis' (2016) "approximated LRU"; looking at whole buckets (five or six items for one
-//! cache line), one after the other, is ours. One draw is [`DRAW`] buckets, about 28 items. Every policy ranks items by a number that does
-//! not change while the item is not used (stamps and counters are turned into absolute ranks), so a pool entry only has
-//! to be looked at again when it is about to be chosen; an item used meanwhile has a higher rank then and goes back
-//! into the pool.
+//! cache line), neighbours, is ours. One draw is [`DRAW`] buckets, about 28 items. Every policy ranks items by a
+//! number that does not change while the item is not used (stamps and counters are turned into absolute ranks), so a
+//! pool entry only has to be looked at again when it is about to be chosen; an item used meanwhile has a higher rank
+//! then and goes back into the pool.
 //!
 //! 1. A pool holds an item at most once, at most [`POOL`] items, and only items that were eligible when seen.
 //! 2. What [`Pool::least`] returns was revalidated in the same call, and is no longer in the pool.
@@ -15,6 +15,8 @@ use super::{Bits, Candidate, Store, mix};
 
 /// Buckets looked at for one victim.
 pub(crate) const DRAW: u64 = 5;
+/// 2^64 divided by the golden ratio.
+const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 /// Items remembered from one victim to the next.
 pub(crate) const POOL: usize = 16;
 /// With fewer, any item is welcome; with more, only one that is less worthy than another of them.
@@ -40,8 +42,10 @@ impl Rng {
     }
 }
 
-/// A hand that goes around the buckets. Hashes decide which item is in which bucket, so the next few are as good a
-/// sample as any few; and they are next to each other in memory, and no item is seen twice in one round.
+/// A hand that jumps around the buckets by the golden section of the table, so that at any time it has been everywhere
+/// about as often (Weyl's sequence). Hashes decide which item is in which bucket, so a few neighbours are as good a
+/// sample as any few, and cost one jump. It must not go from one end to the other: the items that leave would leave the
+/// front of the table empty and the rest full, and a table so uneven can neither grow nor shrink.
 #[derive(Debug)]
 pub(crate) struct Draw {
     rng: Rng,
@@ -51,7 +55,7 @@ pub(crate) struct Draw {
 impl Draw {
     pub(crate) fn new(seed: u64) -> Self {
         let mut rng = Rng::new(seed);
-        let hand = rng.next() >> 1;
+        let hand = rng.next();
         Draw { rng, hand }
     }
 
@@ -64,7 +68,8 @@ impl Draw {
         see: impl FnMut(Candidate<S::Handle>),
     ) {
         store.buckets(self.hand, DRAW, wanted, see);
-        self.hand = self.hand.wrapping_add(DRAW);
+        self.hand = self.hand.wrapping_add(GOLDEN);
+        store.prefetch(self.hand, DRAW);
     }
 
     /// Draws until `see` has said `true` of an item. Falls back on the items that expire soonest, and only gives up

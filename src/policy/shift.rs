@@ -11,8 +11,8 @@
 //!     └────────────────────────────────────────────────┴───────────────────────────────────┘
 //!       the old are used again, none of them are left, [`LASTS`] ticks are over; nobody wants the new
 //! ```
-//! *Are the old used?* Of some looks at protected a few items are remembered with their bits, drawn with the odds of their
-//! sizes; a tick later those whose bits have changed were used. The share that was is held against its running
+//! *Are the old used?* Of some looks at protected a few items are remembered with their bits, drawn with the odds of
+//! their sizes; a tick later those whose bits have changed were used. The share that was is held against its running
 //! mean by a cumulative sum (Page 1954): the logarithm of how much likelier the uses seen are if the rate has dropped
 //! to 1 / [`DROP`] than if it is the usual one, never below zero.
 //!

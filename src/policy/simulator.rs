@@ -220,7 +220,7 @@ impl Store for Items {
         mut wanted: impl FnMut(Bits) -> bool,
         mut each: impl FnMut(Candidate<Handle>),
     ) {
-        for at in at..at.saturating_add(count) {
+        for at in (0..count).map(|i| at.wrapping_add(i)) {
             let mut random = mix(at);
             for _ in 0..(5 + random % 2).min(self.order.len() as u64) {
                 let place = (u128::from(random) * self.order.len() as u128) >> 64;

@@ -96,7 +96,12 @@ impl Locked<'_> {
     }
 
     fn load(&self) -> u64 {
-        self.core.items * 100 / (self.shard.table.homes() * 7)
+        self.load_of(self.shard.table.homes())
+    }
+
+    /// Items a hundred slots of a table of so many home buckets.
+    fn load_of(&self, homes: u64) -> u64 {
+        self.core.items * 100 / (homes * 7)
     }
 
     /// Whether the table is on its way to another size, or should be on the way to a smaller one.
@@ -128,8 +133,9 @@ impl Locked<'_> {
         }
         let table = &self.shard.table;
         if table.is_resizing() {
-            // While a shrink is under way the load is that of the big size, which is still what there is.
-            if self.load() > GROW_AT {
+            // A shrink is given up when so many items have come meanwhile that the small size would be full: those
+            // that are there already find no room, and the rest would not either.
+            if self.load_of(table.least_homes()) > GROW_AT {
                 self.core.growing = true;
             }
             self.resize_step(HOMES);

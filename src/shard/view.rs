@@ -88,6 +88,15 @@ impl View<'_> {
     }
 }
 
+impl View<'_> {
+    /// Where so many neighbouring buckets begin that a fraction of 2^64 stands for. A table has more than 40.
+    #[inline(always)]
+    fn first_of(&self, r: u64, count: u64) -> u64 {
+        let places = self.table.buckets() + 1 - count;
+        ((u128::from(r) * u128::from(places)) >> 64) as u64
+    }
+}
+
 impl Store for View<'_> {
     type Handle = Handle;
 
@@ -114,28 +123,33 @@ impl Store for View<'_> {
     #[inline(always)]
     fn buckets(
         &self,
-        at: u64,
+        r: u64,
         count: u64,
         mut wanted: impl FnMut(Bits) -> bool,
         mut each: impl FnMut(Candidate<Handle>),
     ) {
         if let Some(class) = self.class {
-            for at in at..at.saturating_add(count) {
-                self.page_of_class(at, class, &mut wanted, &mut each);
+            for i in 0..count {
+                self.page_of_class(r.wrapping_add(i), class, &mut wanted, &mut each);
             }
             return;
         }
-        let buckets = self.table.buckets();
-        let mut at = at % buckets;
-        for _ in 0..count {
-            prefetch(self.table.bucket_address((at + count).min(buckets - 1)));
+        let first = self.first_of(r, count);
+        for at in first..first + count {
             let wanted = |slot: Slot| wanted(slot.bits());
             self.table.each_wanted(at, wanted, |place, slot| {
                 if let Some(candidate) = self.candidate(place, slot) {
                     each(candidate);
                 }
             });
-            at = if at + 1 == buckets { 0 } else { at + 1 };
+        }
+    }
+
+    #[inline(always)]
+    fn prefetch(&self, r: u64, count: u64) {
+        let first = self.first_of(r, count);
+        for at in first..first + count {
+            prefetch(self.table.bucket_address(at));
         }
     }
 

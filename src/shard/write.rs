@@ -340,8 +340,8 @@ impl Locked<'_> {
     }
 
     /// Stores an item: announce, stage, publish. `known` is what [`find`](Self::find) has just found under its key.
-    /// `arrival` remembers the announcement over retries. With `over`, only over an item that is there: readers may have
-    /// missed one that left in this very hold, so it is gone for the writer too.
+    /// `arrival` remembers the announcement over retries. With `over`, only over an item that is there: readers may
+    /// have missed one that left in this very hold, so it is gone for the writer too.
     pub(crate) fn store(
         &mut self,
         new: &New<'_>,
