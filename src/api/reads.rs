@@ -7,8 +7,9 @@ use super::guard::Guard;
 use super::options::{Metadata, Token};
 use crate::engine::{Key, Reading};
 use crate::error::Result;
-use crate::index::{Pinned, prefetch, prefetch_item};
+use crate::index::Pinned;
 use crate::shard::Read;
+use crate::slab::prefetch;
 
 /// Keys of one batch that are on their way together.
 const BATCH: usize = 16;
@@ -106,7 +107,7 @@ impl Cache {
             }
             for key in &keys {
                 if let Some(locator) = engine.shard(key.hash).table.likely(key.hash) {
-                    prefetch_item(&engine.ctx.arena, locator);
+                    engine.ctx.arena.prefetch(locator);
                 }
             }
             for (i, &key) in keys.iter().enumerate() {
@@ -147,6 +148,9 @@ impl Cache {
 
     /// The value of a key together with its check-and-set token, which it is given if it has none.
     ///
+    /// If the value is evicted or replaced in that moment, the token is one that no value has, so that a check-and-set
+    /// with it fails.
+    ///
     /// # Errors
     /// As [`get`](Self::get); and [`OutOfMemory`](crate::ErrorKind::OutOfMemory) if there is no room for the token.
     ///
@@ -159,17 +163,19 @@ impl Cache {
     /// # Ok::<(), larder::Error>(())
     /// ```
     pub fn get_with_token(&self, key: &[u8]) -> Result<Option<(Guard<'_>, Token)>> {
-        let mut guard = self.get(key)?;
-        loop {
-            let Some(found) = guard else { return Ok(None) };
-            if let Some(token) = found.token() {
-                return Ok(Some((found, token)));
-            }
-            drop(found);
-            self.engine().token(self.key(key))?;
-            // One call is one get: what is looked at again is not counted again.
-            guard = self.peek(key)?;
+        let Some(found) = self.get(key)? else { return Ok(None) };
+        if let Some(token) = found.token() {
+            return Ok(Some((found, token)));
         }
+        let _ = self.engine().token(self.key(key))?;
+        // One call is one get: what is looked at again is not counted again.
+        if let Some(now) = self.peek(key)?
+            && let Some(token) = now.token()
+        {
+            return Ok(Some((now, token)));
+        }
+        // It was there, and left while it was given its token: that is good for nothing any more.
+        Ok(Some((found, Token::from_u64(self.engine().spent_token(self.key(key))))))
     }
 
     /// The value of a key, which from now on lives for another while.

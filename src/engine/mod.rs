@@ -178,16 +178,19 @@ impl Engine {
                 format!("the value has {value_len} bytes; max_item_size is {most}"),
             ));
         }
-        let (ledger, arena) = (&self.ctx.arena.ledger, &self.ctx.arena);
-        let fixed = ledger.of(Account::Side) + self.shards.len() as u64 * 4096;
-        let room = ledger.room().saturating_sub(fixed);
-        if arena.span_charge(key_len + value_len + 64) > room {
-            return Err(Error::new(
-                ErrorKind::ItemTooLarge,
-                format!("the value has {value_len} bytes; items may use {room} bytes of memory in all"),
-            ));
+        // Whatever fits a page has room once another page is emptied.
+        if self.ctx.classes.of(key_len + value_len + 64).is_some() {
+            return Ok(());
         }
-        Ok(())
+        let (ledger, arena) = (&self.ctx.arena.ledger, &self.ctx.arena);
+        let needed = arena.span_charge(key_len + value_len + 64);
+        let room = ledger.room().saturating_sub(self.shards.len() as u64 * 4096);
+        let (kind, room) = match room.saturating_sub(ledger.of(Account::Side)) {
+            now if needed <= now => return Ok(()),
+            now if needed <= room => (ErrorKind::OutOfMemory, now),
+            _ => (ErrorKind::ItemTooLarge, room),
+        };
+        Err(Error::new(kind, format!("the value has {value_len} bytes; items may use {room} bytes of memory in all")))
     }
 
     /// Does something under a key's shard's lock, again and again while memory for it has to be found elsewhere first.
@@ -197,6 +200,7 @@ impl Engine {
         mut op: impl FnMut(&mut Locked<'_>, &mut u64) -> std::result::Result<R, Shortage>,
     ) -> Result<R> {
         let shard = self.shard(hash);
+        shard.prefetch(hash);
         let mut prepaid = 0;
         let mut patience = Patience::default();
         let result = loop {

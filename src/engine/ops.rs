@@ -223,14 +223,16 @@ impl Engine {
         self.before();
         let mut arrival = None;
         let outcome = self.write(key.hash, |locked, prepaid| {
-            let (mut outcome, before, go_on) = Self::judge(locked, key, spec);
+            locked.prefetch_arrival(key.hash);
+            let (mut outcome, found, go_on) = Self::judge(locked, key, spec);
             if !go_on {
                 return Ok(outcome);
             }
+            let before = found.map(|f| locked.item(f.locator).attributes());
             let attributes = self.attributes(locked, key, spec, before);
             let new = New { hash: key.hash, key: key.bytes, parts, vlen, attributes };
             let over = matches!(spec.condition, Condition::Present | Condition::Token(_));
-            match locked.store(&new, over, &mut arrival, prepaid)? {
+            match locked.store(&new, found, over, &mut arrival, prepaid)? {
                 Stored::Yes => outcome.stored = true,
                 Stored::TurnedAway => {}
                 Stored::Gone => outcome = Outcome::default(),
@@ -272,6 +274,12 @@ impl Engine {
         .map(Option::flatten)
     }
 
+    /// A token that no item has or will have.
+    #[cold]
+    pub(crate) fn spent_token(&self, key: Key<'_>) -> u64 {
+        self.shard(key.hash).lock(&self.ctx).new_token()
+    }
+
     /// Stores an item anew that is made from what is there. Nothing happens, and None is returned, if nothing is there.
     fn rewrite<R>(
         &self,
@@ -302,7 +310,7 @@ impl Engine {
                 return Ok(Err(error));
             }
             let new = New { hash: key.hash, key: key.bytes, parts: &parts, vlen, attributes };
-            match locked.store(&new, true, &mut None, prepaid)? {
+            match locked.store(&new, Some(found), true, &mut None, prepaid)? {
                 Stored::Gone => Ok(Ok(None)),
                 _ => Ok(Ok(Some(result))),
             }

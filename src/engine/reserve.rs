@@ -3,7 +3,7 @@
 use super::{Condition, Engine, Key, Outcome, SetSpec};
 use crate::error::{Error, ErrorKind, Result};
 use crate::policy::Arrival;
-use crate::shard::{New, Room};
+use crate::shard::{Found, New, Room};
 use crate::slab::Filling;
 
 /// A chunk that nobody sees yet.
@@ -74,11 +74,12 @@ impl Engine {
         let key = Key { namespace: reserved.namespace, bytes: &reserved.key, hash: reserved.hash };
         let mut locked = self.shard(key.hash).lock(&self.ctx);
         let locator = filling.finish(&mut locked.core.slab, &self.ctx.arena);
-        let (mut outcome, before, go_on) = Self::judge(&mut locked, key, &reserved.spec);
+        let (mut outcome, found, go_on) = Self::judge(&mut locked, key, &reserved.spec);
         if !go_on {
             locked.retire_unpublished(locator);
             return Ok(outcome);
         }
+        let before = found.map(|f| locked.item(f.locator).attributes());
         let mut wanted = self.attributes(&mut locked, key, &reserved.spec, before);
         let reserved_as = locked.item(locator).attributes();
         if !locked.core.slab.rewrite_header(&self.ctx.arena, locator, &wanted) {
@@ -112,16 +113,15 @@ impl Engine {
         locked: &mut crate::shard::Locked<'_>,
         key: Key<'_>,
         spec: &SetSpec,
-    ) -> (Outcome, Option<crate::slab::Attributes>, bool) {
+    ) -> (Outcome, Option<Found>, bool) {
         let found = locked.find(key.hash, key.namespace, key.bytes);
-        let before = found.map(|f| locked.item(f.locator).attributes());
         let old = found.filter(|_| spec.want_old).map(|f| locked.item(f.locator).value().to_vec());
         let go_on = match spec.condition {
             Condition::Always => true,
             Condition::Absent => found.is_none(),
             Condition::Present => found.is_some(),
-            Condition::Token(token) => before.is_some_and(|old| old.token == Some(token)),
+            Condition::Token(token) => found.is_some_and(|f| locked.item(f.locator).attributes().token == Some(token)),
         };
-        (Outcome { existed: found.is_some(), old, ..Outcome::default() }, before, go_on)
+        (Outcome { existed: found.is_some(), old, ..Outcome::default() }, found, go_on)
     }
 }

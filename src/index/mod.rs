@@ -27,5 +27,5 @@ mod tests;
 
 pub(crate) use hash::{Key, KeyHasher};
 pub(crate) use hazard::{Counter, Session, Sessions};
-pub(crate) use reader::{Pinned, prefetch, prefetch_item};
+pub(crate) use reader::Pinned;
 pub(crate) use table::{Place, Search, Table};

@@ -134,23 +134,3 @@ impl Drop for Pinned<'_> {
         self.session.drop_hazard(self.hazard);
     }
 }
-
-/// Asks for a cache line.
-#[inline(always)]
-pub(crate) fn prefetch<T>(at: *const T) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch is a hint; it touches no memory as far as the program can see, and faults on no address.
-    #[allow(unused_unsafe)]
-    unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(at.cast());
-    }
-    let _ = at;
-}
-
-/// Asks for the first two lines of an item: header, key, start of the value.
-#[inline(always)]
-pub(crate) fn prefetch_item(arena: &Arena, locator: Locator) {
-    let at = arena.address(locator);
-    prefetch(at);
-    prefetch(at.wrapping_add(64));
-}

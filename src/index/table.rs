@@ -122,6 +122,13 @@ impl Table {
         self.bucket(self.home(hash)).0.as_ptr()
     }
 
+    /// Where both buckets begin.
+    #[inline(always)]
+    pub(crate) fn addresses(&self, hash: u64) -> (*const AtomicU64, *const AtomicU64) {
+        let (home, other) = self.places(hash);
+        (self.bucket_address(home), self.bucket_address(other))
+    }
+
     #[inline(always)]
     pub(crate) fn bucket_address(&self, bucket: u64) -> *const AtomicU64 {
         self.bucket(bucket).0.as_ptr()
@@ -242,6 +249,18 @@ impl Table {
         for slot in 0..SLOTS {
             let word = Slot(bucket.slot(slot).load(Ordering::Relaxed));
             if word.locator().is_some() {
+                each(Place { bucket: at, slot }, word);
+            }
+        }
+    }
+
+    /// Every slot of a bucket that is `wanted`, by what it holds; the filled ones of these are shown to `each`.
+    #[inline(always)]
+    pub(crate) fn each_wanted(&self, at: u64, mut wanted: impl FnMut(Slot) -> bool, mut each: impl FnMut(Place, Slot)) {
+        let bucket = self.bucket(at);
+        for slot in 0..SLOTS {
+            let word = Slot(bucket.slot(slot).load(Ordering::Relaxed));
+            if wanted(word) && word.locator().is_some() {
                 each(Place { bucket: at, slot }, word);
             }
         }

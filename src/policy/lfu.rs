@@ -51,7 +51,7 @@ impl<H: Copy + PartialEq> Lfu<H> {
 
     pub(crate) fn victim<S: Store<Handle = H>>(&mut self, store: &S) -> Option<Candidate<H>> {
         let clock = self.clock;
-        self.sampler.least(store, self.volatile, |candidate| rank(clock, candidate.bits))
+        self.sampler.least(store, self.volatile, |bits| rank(clock, bits))
     }
 
     pub(crate) fn insert(&mut self, shared: &Shared) -> Bits {
@@ -78,10 +78,6 @@ impl<H: Copy + PartialEq> Lfu<H> {
     pub(crate) fn maintain<S: Store>(&mut self, store: &S) {
         self.quantum = (store.items() / TICKS).max(1);
         self.noise_quantum = (store.items() / NOISE_TICKS).max(1);
-    }
-
-    pub(crate) fn memory(&self) -> u64 {
-        self.sampler.memory()
     }
 }
 

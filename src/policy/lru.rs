@@ -29,7 +29,7 @@ impl<H: Copy + PartialEq> Lru<H> {
 
     pub(crate) fn victim<S: Store<Handle = H>>(&mut self, store: &S) -> Option<Candidate<H>> {
         let clock = self.clock;
-        self.sampler.least(store, self.volatile, |candidate| clock - age(clock, candidate.bits))
+        self.sampler.least(store, self.volatile, |bits| clock - age(clock, bits))
     }
 
     pub(crate) fn insert(&mut self, shared: &Shared) -> Bits {
@@ -48,10 +48,6 @@ impl<H: Copy + PartialEq> Lru<H> {
 
     pub(crate) fn maintain<S: Store>(&mut self, store: &S) {
         self.quantum = (store.items() / TICKS).max(1);
-    }
-
-    pub(crate) fn memory(&self) -> u64 {
-        self.sampler.memory()
     }
 }
 

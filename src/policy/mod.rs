@@ -47,11 +47,19 @@ pub(crate) trait Store {
     fn used(&self) -> u64;
     /// What `used` may reach.
     fn capacity(&self) -> u64;
-    /// Shows every eligible item of one index bucket; which one, `r` says (uniform in all 64 bits). 0 to 7 items, 5 to
-    /// 6 usual.
-    fn bucket(&self, r: u64, each: impl FnMut(Candidate<Self::Handle>));
-    /// Says that `bucket(r)` will be asked for soon.
-    fn prefetch(&self, _r: u64) {}
+    /// The size of the largest item stored, or a little more.
+    fn largest(&self) -> u32;
+    /// Shows every eligible item of `count` index buckets from `at` on that is `wanted`, by its bits. A bucket has 0 to
+    /// 7 items, 5 to 6 usual; which ones has nothing to do with their history. Buckets are numbered around, so that any
+    /// number will do; the next ones will be asked for next. `wanted` comes first, because to learn an item's size takes
+    /// longer.
+    fn buckets(&self, at: u64, count: u64, wanted: impl FnMut(Bits) -> bool, each: impl FnMut(Candidate<Self::Handle>));
+    /// Says that an item may be the next to leave.
+    fn prefetch_item(&self, _handle: Self::Handle) {}
+    /// The hash of an item's key, if it is still there and at hand.
+    fn hash(&self, _handle: Self::Handle) -> Option<u64> {
+        None
+    }
     /// The item behind a handle as it is now, if it is still the same item in the same place.
     fn get(&self, handle: Self::Handle) -> Option<Candidate<Self::Handle>>;
     /// An item whose key has this hash (or, rarely, looks like it) and whose bits satisfy `same`.
@@ -122,6 +130,14 @@ impl<H: Copy + PartialEq> Policy<H> {
             }
         };
         Policy { state }
+    }
+
+    /// Says that the item of this hash will be announced soon.
+    #[inline]
+    pub(crate) fn prefetch(&self, hash: u64) {
+        if let State::Value(value) = &self.state {
+            value.prefetch(hash);
+        }
     }
 
     /// Once for each new item, before room is made for it: asks who is remembered, and adapts.
@@ -224,10 +240,7 @@ impl<H: Copy + PartialEq> Policy<H> {
             State::Value(value) => size_of::<value::Value<H>>() as u64 + value.memory(),
             State::S3Fifo(s3) => size_of::<s3fifo::S3Fifo>() as u64 + s3.memory(),
             State::Sieve(sieve) => size_of::<sieve::Sieve>() as u64 + sieve.memory(),
-            State::Lru(lru) => lru.memory(),
-            State::Lfu(lfu) => lfu.memory(),
-            State::Ttl(ttl) => ttl.memory(),
-            State::Random { .. } | State::NoEviction => 0,
+            State::Lru(_) | State::Lfu(_) | State::Ttl(_) | State::Random { .. } | State::NoEviction => 0,
         }
     }
 

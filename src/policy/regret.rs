@@ -24,7 +24,7 @@ const REGRET_MIN: f64 = 5.0;
 const REGRET_SHARE: f64 = 0.01;
 /// ... and this many times the gain ...
 const REGRET_TO_GAIN: f64 = 8.0;
-/// ... while at least this share of protected's bytes was not used lately.
+/// ... while at least this share of protected's items was not used lately.
 const UNUSED_SHARE: f64 = 0.2;
 /// Ticks that stale items leave first, unless the gain is back before: this many times the regret.
 const LASTS: u64 = 16;
@@ -55,7 +55,7 @@ pub(crate) struct Regret {
     misses: f64,
     regret: f64,
     gain: f64,
-    /// Bytes of protected seen since the last tick by those who looked for victims: unused lately, and all.
+    /// Items of protected seen since the last tick by those who looked for victims: unused lately, and all.
     unused: u64,
     looked_at: u64,
     /// Protected's clock when the last change was seen, and the tick until which it matters.
@@ -111,7 +111,7 @@ impl Regret {
         self.ages[region] += (age as f64 - self.ages[region]) * AGE_STEP;
     }
 
-    /// What a look for victims showed of protected: bytes unused lately, and all.
+    /// What a look for victims showed of protected: items unused lately, and all.
     pub(crate) fn looked(&mut self, unused: u64, all: u64) {
         self.unused += unused;
         self.looked_at += all;

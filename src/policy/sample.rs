@@ -1,7 +1,7 @@
-//! Choosing by looking at a few: draws random index buckets and keeps the least worthy items seen in a small pool.
+//! Choosing by looking at a few: draws index buckets and keeps the least worthy items seen in a small pool.
 //!
-//! Paper: the pool is Redis' (2016) "approximated LRU"; looking a whole bucket at a time (five or six items for one
-//! cache line) is ours. One draw is [`DRAW`] buckets, about 28 items. Every policy ranks items by a number that does
+//! Paper: the pool is Redis' (2016) "approximated LRU"; looking at whole buckets (five or six items for one
+//! cache line), one after the other, is ours. One draw is [`DRAW`] buckets, about 28 items. Every policy ranks items by a number that does
 //! not change while the item is not used (stamps and counters are turned into absolute ranks), so a pool entry only has
 //! to be looked at again when it is about to be chosen; an item used meanwhile has a higher rank then and goes back
 //! into the pool.
@@ -9,16 +9,20 @@
 //! 1. A pool holds an item at most once, at most [`POOL`] items, and only items that were eligible when seen.
 //! 2. What [`Pool::least`] returns was revalidated in the same call, and is no longer in the pool.
 
-use super::{Candidate, Store, mix};
+use smallvec::SmallVec;
+
+use super::{Bits, Candidate, Store, mix};
 
 /// Buckets looked at for one victim.
-pub(crate) const DRAW: usize = 5;
+pub(crate) const DRAW: u64 = 5;
 /// Items remembered from one victim to the next.
 pub(crate) const POOL: usize = 16;
+/// With fewer, any item is welcome; with more, only one that is less worthy than another of them.
+const POOL_LOW: usize = 8;
 /// Buckets drawn in vain before the store is asked for what expires soonest.
-const DRY_BUCKETS: usize = 64;
+const DRY_BUCKETS: u64 = 64;
 /// Buckets drawn in vain before "there is no item" is believed of a store that says it holds some.
-const EMPTY_BUCKETS: usize = 2048;
+const EMPTY_BUCKETS: u64 = 2048;
 
 /// A seeded source of random numbers (splitmix64).
 #[derive(Debug, Clone)]
@@ -36,27 +40,31 @@ impl Rng {
     }
 }
 
-/// The buckets to look at next. They are known one draw ahead so that the store can fetch them meanwhile.
+/// A hand that goes around the buckets. Hashes decide which item is in which bucket, so the next few are as good a
+/// sample as any few; and they are next to each other in memory, and no item is seen twice in one round.
 #[derive(Debug)]
 pub(crate) struct Draw {
     rng: Rng,
-    ahead: [u64; DRAW],
+    hand: u64,
 }
 
 impl Draw {
     pub(crate) fn new(seed: u64) -> Self {
         let mut rng = Rng::new(seed);
-        let ahead = std::array::from_fn(|_| rng.next());
-        Draw { rng, ahead }
+        let hand = rng.next() >> 1;
+        Draw { rng, hand }
     }
 
-    /// Shows the items of the buckets drawn, and draws the next ones.
-    pub(crate) fn look<S: Store>(&mut self, store: &S, mut see: impl FnMut(Candidate<S::Handle>)) {
-        for r in &mut self.ahead {
-            store.bucket(*r, &mut see);
-            *r = self.rng.next();
-            store.prefetch(*r);
-        }
+    /// Shows the items of the next buckets that are `wanted`.
+    #[inline(always)]
+    pub(crate) fn look<S: Store>(
+        &mut self,
+        store: &S,
+        wanted: impl FnMut(Bits) -> bool,
+        see: impl FnMut(Candidate<S::Handle>),
+    ) {
+        store.buckets(self.hand, DRAW, wanted, see);
+        self.hand = self.hand.wrapping_add(DRAW);
     }
 
     /// Draws until `see` has said `true` of an item. Falls back on the items that expire soonest, and only gives up
@@ -70,14 +78,14 @@ impl Draw {
         let mut found = false;
         let mut buckets = 0;
         while !found && buckets < DRY_BUCKETS {
-            self.look(store, |candidate| found |= see(candidate));
+            self.look(store, |_| true, |candidate| found |= see(candidate));
             buckets += DRAW;
         }
         if !found {
             store.soonest(|candidate, _| found |= see(candidate));
         }
         while !found && !volatile && store.items() > 0 && buckets < EMPTY_BUCKETS {
-            self.look(store, |candidate| found |= see(candidate));
+            self.look(store, |_| true, |candidate| found |= see(candidate));
             buckets += DRAW;
         }
         found
@@ -91,7 +99,8 @@ impl Draw {
             let place = self.rng.next() % 7;
             let mut shown = 0;
             let mut chosen = None;
-            store.bucket(self.rng.next(), |candidate| {
+            let any = |_| true;
+            store.buckets(self.rng.next(), 1, any, |candidate| {
                 if shown == place {
                     chosen = Some(candidate);
                 }
@@ -118,47 +127,54 @@ struct Seen<H> {
     rank: u64,
 }
 
-/// The least worthy items seen so far.
+/// The least worthy items seen so far, the least one last.
 #[derive(Debug)]
 pub(crate) struct Pool<H> {
-    seen: Vec<Seen<H>>,
-    /// The highest rank in a full pool, so that most items are turned away by one comparison.
-    bar: u64,
+    seen: SmallVec<[Seen<H>; POOL]>,
 }
 
 impl<H: Copy + PartialEq> Pool<H> {
     pub(crate) fn new() -> Self {
-        Pool { seen: Vec::with_capacity(POOL), bar: u64::MAX }
+        Pool { seen: SmallVec::new() }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.seen.is_empty()
     }
 
-    pub(crate) fn memory(&self) -> u64 {
-        (self.seen.capacity() * size_of::<Seen<H>>()) as u64
+    /// An item must rank below this to be remembered. While the pool is well filled that is its highest rank, so that
+    /// most items are turned away by one comparison.
+    #[inline]
+    pub(crate) fn bar(&self) -> u64 {
+        if self.seen.len() < POOL_LOW { u64::MAX } else { self.seen[0].rank }
+    }
+
+    /// The item that comes next, as far as is known.
+    pub(crate) fn next(&self) -> Option<H> {
+        self.seen.last().map(|seen| seen.candidate.handle)
     }
 
     /// Remembers an item if it is among the least worthy.
+    #[inline(always)]
     pub(crate) fn offer(&mut self, candidate: Candidate<H>, rank: u64) {
-        if rank >= self.bar {
-            return;
+        if rank < self.bar() {
+            self.remember(candidate, rank);
         }
-        if let Some(same) = self.seen.iter_mut().find(|seen| seen.candidate.handle == candidate.handle) {
-            *same = Seen { candidate, rank };
-        } else if self.seen.len() < POOL {
-            self.seen.push(Seen { candidate, rank });
-        } else if let Some(worst) = self.seen.iter_mut().max_by_key(|seen| seen.rank) {
-            *worst = Seen { candidate, rank };
-        }
-        self.set_bar();
     }
 
-    fn set_bar(&mut self) {
-        self.bar = match self.seen.iter().map(|seen| seen.rank).max() {
-            Some(highest) if self.seen.len() == POOL => highest,
-            _ => u64::MAX,
-        };
+    #[inline(never)]
+    fn remember(&mut self, candidate: Candidate<H>, rank: u64) {
+        if let Some(same) = self.seen.iter().position(|seen| seen.candidate.handle == candidate.handle) {
+            self.seen.remove(same);
+        } else if self.seen.len() == POOL {
+            self.seen.remove(0);
+        }
+        self.put(Seen { candidate, rank });
+    }
+
+    fn put(&mut self, new: Seen<H>) {
+        let place = self.seen.iter().rposition(|seen| seen.rank >= new.rank).map_or(0, |i| i + 1);
+        self.seen.insert(place, new);
     }
 
     /// Takes out the least worthy item that is still there. `rank` gives an item's rank as it is now, or `None` when
@@ -172,23 +188,20 @@ impl<H: Copy + PartialEq> Pool<H> {
         // Each round takes an item out or raises its rank to the true one, so that it is not asked again before it is
         // chosen; the limit covers readers who use items while we look.
         for _ in 0..4 * POOL {
-            let Some(i) = (0..self.seen.len()).min_by_key(|&i| self.seen[i].rank) else {
-                break;
-            };
-            let now = store.get(self.seen[i].candidate.handle).and_then(|now| rank(&now).map(|rank| (now, rank)));
+            let Some(last) = self.seen.pop() else { break };
+            let now = store.get(last.candidate.handle).and_then(|now| rank(&now).map(|rank| (now, rank)));
             match now {
-                None => {
-                    self.seen.swap_remove(i);
-                }
-                Some((candidate, rank)) if rank > self.seen[i].rank => self.seen[i] = Seen { candidate, rank },
-                Some((candidate, rank)) => {
-                    self.seen.swap_remove(i);
-                    found = Some((candidate, rank));
+                None => {}
+                Some((candidate, rank)) if rank > last.rank => self.put(Seen { candidate, rank }),
+                Some(least) => {
+                    found = Some(least);
                     break;
                 }
             }
         }
-        self.set_bar();
+        if let Some(next) = self.next() {
+            store.prefetch_item(next);
+        }
         found
     }
 
@@ -197,7 +210,7 @@ impl<H: Copy + PartialEq> Pool<H> {
         assert!(self.seen.len() <= POOL);
         for (i, seen) in self.seen.iter().enumerate() {
             assert!(self.seen[..i].iter().all(|other| other.candidate.handle != seen.candidate.handle));
-            assert!(self.bar == u64::MAX || seen.rank <= self.bar);
+            assert!(i == 0 || seen.rank <= self.seen[i - 1].rank);
         }
     }
 }
@@ -214,30 +227,28 @@ impl<H: Copy + PartialEq> Sampler<H> {
         Sampler { draw: Draw::new(seed), pool: Pool::new() }
     }
 
-    pub(crate) fn memory(&self) -> u64 {
-        self.pool.memory()
-    }
-
-    /// The item of the lowest rank among those drawn and remembered.
+    /// The item of the lowest rank among those drawn and remembered. Ranks go by the bits alone.
     pub(crate) fn least<S: Store<Handle = H>>(
         &mut self,
         store: &S,
         volatile: bool,
-        rank: impl Fn(&Candidate<H>) -> u64,
+        rank: impl Fn(Bits) -> u64,
     ) -> Option<Candidate<H>> {
         let Sampler { draw, pool } = self;
-        draw.look(store, |candidate| pool.offer(candidate, rank(&candidate)));
+        let bar = pool.bar();
+        draw.look(store, |bits| rank(bits) < bar, |candidate| pool.offer(candidate, rank(candidate.bits)));
         // An item may have lost its deadline since it was seen.
         let eligible = |candidate: &Candidate<H>| !volatile || store.deadline(candidate.handle).is_some();
         // The second round is for a pool whose items all went away while it was full.
         for _ in 0..2 {
             if pool.is_empty() {
                 draw.look_until(store, volatile, |candidate| {
-                    pool.offer(candidate, rank(&candidate));
+                    pool.offer(candidate, rank(candidate.bits));
                     true
                 });
             }
-            if let Some((candidate, _)) = pool.least(store, |candidate| eligible(candidate).then(|| rank(candidate))) {
+            let now = |candidate: &Candidate<H>| eligible(candidate).then(|| rank(candidate.bits));
+            if let Some((candidate, _)) = pool.least(store, now) {
                 return Some(candidate);
             }
         }

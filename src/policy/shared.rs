@@ -33,9 +33,11 @@ pub(crate) struct Shared {
 
 #[derive(Debug, Default)]
 struct Counters {
-    /// Bytes of the two regions of the value policy. They may pass below zero for a moment, while an item is promoted
-    /// and evicted at the same time, and are read as signed numbers.
+    /// Bytes that came to the two regions of the value policy, less those that left them: written under the lock.
     bytes: [AtomicU64; 2],
+    /// Bytes that readers have moved from one region to the other. The sums may pass below zero for a moment, while an
+    /// item is promoted and evicted at the same time, and are read as signed numbers.
+    moved: [AtomicU64; 2],
     /// Hits on protected items that were used last before the horizon: rare.
     kept: AtomicU64,
 }
@@ -67,7 +69,7 @@ impl Shared {
     /// The policy was changed: begins anew. Called under the shard lock, together with a new [`Policy`](super::Policy).
     pub(crate) fn reset(&self, policy: EvictionPolicy, _objective: Objective) {
         self.clocks.iter().for_each(|clock| clock.store(0, Relaxed));
-        self.counters.bytes.iter().for_each(|bytes| bytes.store(0, Relaxed));
+        (0..2).for_each(|region| self.forget(region));
         self.horizon.store(NO_HORIZON, Relaxed);
         self.counters.kept.store(0, Relaxed);
         self.family.store(family(policy), Relaxed);
@@ -104,8 +106,8 @@ impl Shared {
         }
         let (left, entered) = (value::region_of(from), value::region_of(to));
         if left != entered && self.family.load(Relaxed) == VALUE {
-            self.leaves(left, size);
-            self.enters(entered, size);
+            self.counters.moved[left].fetch_sub(u64::from(size), Relaxed);
+            self.counters.moved[entered].fetch_add(u64::from(size), Relaxed);
         }
     }
 
@@ -125,18 +127,23 @@ impl Shared {
     }
 
     pub(super) fn bytes(&self, region: usize) -> u64 {
-        (self.counters.bytes[region].load(Relaxed) as i64).max(0) as u64
+        let Counters { bytes, moved, .. } = &*self.counters;
+        (bytes[region].load(Relaxed).wrapping_add(moved[region].load(Relaxed)) as i64).max(0) as u64
     }
 
+    /// An item came to a region. Under the lock, like the next two.
     pub(super) fn enters(&self, region: usize, size: u32) {
-        self.counters.bytes[region].fetch_add(u64::from(size), Relaxed);
+        let bytes = &self.counters.bytes[region];
+        bytes.store(bytes.load(Relaxed).wrapping_add(u64::from(size)), Relaxed);
     }
 
     pub(super) fn leaves(&self, region: usize, size: u32) {
-        self.counters.bytes[region].fetch_sub(u64::from(size), Relaxed);
+        let bytes = &self.counters.bytes[region];
+        bytes.store(bytes.load(Relaxed).wrapping_sub(u64::from(size)), Relaxed);
     }
 
     pub(super) fn forget(&self, region: usize) {
-        self.counters.bytes[region].store(0, Relaxed);
+        let bytes = &self.counters.bytes[region];
+        bytes.store(self.counters.moved[region].load(Relaxed).wrapping_neg(), Relaxed);
     }
 }

@@ -147,6 +147,8 @@ pub(crate) struct Items {
     slots: HashMap<u64, u32, MixedHash>,
     capacity: u64,
     used: u64,
+    /// Size of the largest item that ever was.
+    largest: u32,
     births: u64,
 }
 
@@ -168,6 +170,7 @@ impl Items {
         self.order.push(slot);
         self.slots.insert(hash, slot);
         self.used += u64::from(size);
+        self.largest = self.largest.max(size);
     }
 
     fn remove(&mut self, handle: Handle) -> Option<(u64, Bits)> {
@@ -206,12 +209,27 @@ impl Store for Items {
         self.capacity
     }
 
-    fn bucket(&self, r: u64, mut each: impl FnMut(Candidate<Handle>)) {
-        let mut random = r;
-        for _ in 0..(5 + r % 2).min(self.order.len() as u64) {
-            let place = (u128::from(random) * self.order.len() as u128) >> 64;
-            each(self.candidate(self.order[place as usize]));
-            random = mix(random.wrapping_add(0x9e37_79b9_7f4a_7c15));
+    fn largest(&self) -> u32 {
+        self.largest
+    }
+
+    fn buckets(
+        &self,
+        at: u64,
+        count: u64,
+        mut wanted: impl FnMut(Bits) -> bool,
+        mut each: impl FnMut(Candidate<Handle>),
+    ) {
+        for at in at..at.saturating_add(count) {
+            let mut random = mix(at);
+            for _ in 0..(5 + random % 2).min(self.order.len() as u64) {
+                let place = (u128::from(random) * self.order.len() as u128) >> 64;
+                let candidate = self.candidate(self.order[place as usize]);
+                if wanted(candidate.bits) {
+                    each(candidate);
+                }
+                random = mix(random.wrapping_add(0x9e37_79b9_7f4a_7c15));
+            }
         }
     }
 

@@ -80,13 +80,26 @@ impl Store for Shelf {
         self.capacity
     }
 
-    fn bucket(&self, r: u64, each: impl FnMut(Candidate<Place>)) {
+    fn largest(&self) -> u32 {
+        self.places.iter().flatten().map(|item| item.size).max().unwrap_or(1)
+    }
+
+    fn buckets(
+        &self,
+        at: u64,
+        count: u64,
+        mut wanted: impl FnMut(Bits) -> bool,
+        mut each: impl FnMut(Candidate<Place>),
+    ) {
         let buckets = self.places.len().div_ceil(5).max(1);
-        let bucket = ((u128::from(r) * buckets as u128) >> 64) as usize;
         let shown = |place: &usize| {
             self.places.get(*place).and_then(Option::as_ref).is_some_and(|i| i.deadline.is_some() || !self.volatile)
         };
-        (5 * bucket..5 * bucket + 5).filter(shown).filter_map(|place| self.candidate(place)).for_each(each);
+        for at in at..at.saturating_add(count) {
+            let bucket = (mix(at) % buckets as u64) as usize;
+            let shown = (5 * bucket..5 * bucket + 5).filter(shown).filter_map(|place| self.candidate(place));
+            shown.filter(|candidate| wanted(candidate.bits)).for_each(&mut each);
+        }
     }
 
     fn get(&self, handle: Place) -> Option<Candidate<Place>> {

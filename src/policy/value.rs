@@ -68,13 +68,19 @@ pub(crate) struct Value<H> {
     share: f64,
     /// The victim named last: its eviction moves the clock; others (expired pages, say) do not.
     pending: Option<(Bits, u64)>,
+    /// Its region: probably that of the next one too.
+    last: usize,
     dry: u32,
     regret: Regret,
+    looks: u32,
     /// What the last looks showed, older ones counting less.
     shown: Shown,
 }
 
-/// Bytes of eligible items that looks for victims showed.
+/// One look in so many is followed by one that counts items unused lately.
+const COUNT_EVERY: u32 = 8;
+
+/// Bytes of eligible items that looks for victims showed; only kept by a volatile policy.
 #[derive(Debug, Clone, Copy, Default)]
 struct Shown {
     probation: f64,
@@ -126,35 +132,79 @@ pub(crate) fn used(bits: Bits, probation_clock: u32, protected_clock: u32) -> Bi
     if counts { pack(PROTECTED, (uses + 1).min(USES_MAX), protected_clock) } else { bits }
 }
 
-/// What worth is measured with.
-#[derive(Debug, Clone, Copy)]
-struct Scale {
+/// What one use of an item adds to its stamp, by its size, in fractions of a quantum. Sizes are
+/// told apart to 1/8.
+#[derive(Debug)]
+struct Gains {
     objective: Objective,
-    /// A region's clock, in fractions of a quantum. Begins high enough that no age leads below zero.
-    clock: [u64; 2],
     /// Running mean size of the items, 0 until the first victim.
     mean: f64,
+    /// The mean that the table was made for.
+    made_for: f64,
+    by_size: Box<[u32; GAIN_SIZES]>,
+    /// What a use of the largest items adds.
+    least: u32,
+}
+
+/// Steps between a size and twice that size, and all of them. What is larger than any of them is worth nothing beside
+/// items of another size, and very little less than others of its own.
+const GAIN_STEPS: u32 = 8;
+const GAIN_SIZES: usize = 28 * GAIN_STEPS as usize;
+
+impl Gains {
+    fn new(objective: Objective) -> Self {
+        let by_size = Box::new([(QUANTA * f64::from(1u32 << FRACTION_BITS)) as u32; GAIN_SIZES]);
+        Gains { objective, mean: 0.0, made_for: 0.0, by_size, least: 0 }
+    }
+
+    /// Makes the table anew when the mean has moved.
+    fn follow(&mut self, mean: f64, largest: u32) {
+        self.mean = mean;
+        self.make(mean);
+        self.least = self.of(1, largest) as u32;
+    }
+
+    fn make(&mut self, mean: f64) {
+        if self.objective != Objective::Hits || (mean - self.made_for).abs() * 64.0 <= self.made_for {
+            return;
+        }
+        self.made_for = mean;
+        for (i, gain) in self.by_size.iter_mut().enumerate() {
+            let (doublings, step) = (i as u32 / GAIN_STEPS, i as u32 % GAIN_STEPS);
+            // The middle of the sizes that come here.
+            let size = f64::from(1u32 << doublings) * (1.0 + (f64::from(step) + 0.5) / f64::from(GAIN_STEPS));
+            *gain = (mean / size.max(mean * SMALLEST) * QUANTA * f64::from(1u32 << FRACTION_BITS)) as u32;
+        }
+    }
+
+    #[inline(always)]
+    fn of(&self, uses: u32, size: u32) -> u64 {
+        let doublings = 31 - (size | 1).leading_zeros();
+        let step = (u64::from(size) * u64::from(GAIN_STEPS)) >> doublings;
+        let i = doublings * GAIN_STEPS + step as u32 % GAIN_STEPS;
+        u64::from(uses) * u64::from(self.by_size[(i as usize).min(GAIN_SIZES - 1)])
+    }
+}
+
+/// What worth is measured with.
+#[derive(Debug)]
+struct Scale {
+    gains: Gains,
+    /// A region's clock, in fractions of a quantum. Begins high enough that no age leads below zero.
+    clock: [u64; 2],
     /// Items of protected with a stamp below this (in quanta) are worth no more than their stamp; 0 for usual.
     stale_before: u64,
 }
 
 impl Scale {
-    /// What an item's uses add to its stamp, in fractions of a quantum.
-    fn gain(&self, uses: u32, size: u32) -> u64 {
-        let relative = match self.objective {
-            Objective::Hits if self.mean > 0.0 => self.mean / f64::from(size).max(self.mean * SMALLEST),
-            _ => 1.0,
-        };
-        (f64::from(uses) * relative * QUANTA * f64::from(1u32 << FRACTION_BITS)) as u64
-    }
-
     /// An item's worth, in fractions of a quantum.
+    #[inline(always)]
     fn rank<H>(&self, candidate: &Candidate<H>) -> u64 {
         let used = self.used(candidate.bits);
         if used < self.stale_before && region(candidate.bits) == PROTECTED {
             return used << FRACTION_BITS;
         }
-        (used << FRACTION_BITS) + self.gain(uses(candidate.bits), candidate.size)
+        (used << FRACTION_BITS) + self.gains.of(uses(candidate.bits), candidate.size)
     }
 
     /// Where its region's clock was when an item was used last, in quanta.
@@ -172,14 +222,20 @@ impl<H: Copy + PartialEq> Value<H> {
     pub(crate) fn new(volatile: bool, objective: Objective, seed: u64) -> Self {
         Value {
             volatile,
-            scale: Scale { objective, clock: [u64::from(STAMP + 1) << FRACTION_BITS; 2], mean: 0.0, stale_before: 0 },
+            scale: Scale {
+                gains: Gains::new(objective),
+                clock: [u64::from(STAMP + 1) << FRACTION_BITS; 2],
+                stale_before: 0,
+            },
             draw: Draw::new(seed),
             pools: [Pool::new(), Pool::new()],
             ghost: None,
             share: SHARE,
             pending: None,
+            last: PROBATION,
             dry: 0,
             regret: Regret::new(),
+            looks: 0,
             shown: Shown::default(),
         }
     }
@@ -226,10 +282,15 @@ impl<H: Copy + PartialEq> Value<H> {
         store: &S,
         arrival: Option<&Arrival>,
     ) -> Verdict<H> {
-        if self.scale.mean == 0.0 {
-            self.scale.mean = mean_size(store);
+        if self.scale.gains.mean == 0.0 {
+            self.scale.gains.follow(mean_size(store), store.largest());
         }
+        self.prefetch_next(store);
         self.look(store);
+        self.looks = self.looks.wrapping_add(1);
+        if self.looks.is_multiple_of(COUNT_EVERY) {
+            self.look_for_unused(store);
+        }
         let newcomer = arrival.filter(|arrival| arrival.from.is_none());
         let coming = newcomer.map_or(0, |newcomer| u64::from(newcomer.size));
         if let Some(newcomer) = newcomer.filter(|_| coming as f64 > (self.share * store.capacity() as f64).max(1.0))
@@ -242,6 +303,7 @@ impl<H: Copy + PartialEq> Value<H> {
         for _ in 0..2 {
             for region in [first, 1 - first] {
                 if let Some((candidate, rank)) = self.least(store, region) {
+                    self.last = region;
                     self.pending = Some((candidate.bits, rank));
                     return Verdict::Evict(candidate);
                 }
@@ -279,23 +341,65 @@ impl<H: Copy + PartialEq> Value<H> {
         worth >> FRACTION_BITS < self.scale.stale_before
     }
 
+    /// Fetches where the next victims will be remembered, while the draw is looked at.
+    fn prefetch_next<S: Store<Handle = H>>(&self, store: &S) {
+        let next = self.pools[self.last].next();
+        if let Some(hash) = next.and_then(|next| store.hash(next)) {
+            self.prefetch(hash);
+        }
+    }
+
+    /// Says that a hash will be looked up, or remembered, in the ghost.
+    #[inline]
+    pub(crate) fn prefetch(&self, hash: u64) {
+        if let Some(ghost) = &self.ghost {
+            ghost.prefetch(hash);
+        }
+    }
+
     /// One draw, which feeds both pools.
     fn look<S: Store<Handle = H>>(&mut self, store: &S) {
-        let Value { draw, pools, scale, .. } = self;
-        let lately = self.regret.lately().unwrap_or(0);
-        let (mut bytes, mut unused) = ([0u64; 2], 0);
-        draw.look(store, |candidate| {
-            let (region, size) = (region(candidate.bits), u64::from(candidate.size));
-            bytes[region] += size;
-            if region == PROTECTED && scale.used(candidate.bits) < lately {
-                unused += size;
-            }
+        let Value { draw, pools, scale, volatile, .. } = self;
+        // Taken for one of the largest, an item ranks no higher than it does. If that is above the bar, it needs no
+        // closer look: nearly all items end here.
+        let clock = scale.clock.map(|clock| clock >> FRACTION_BITS);
+        let least_gain = if scale.stale_before == 0 { i64::from(scale.gains.least) } else { 0 };
+        let lead = [0, 1].map(|region| match pools[region].bar() {
+            u64::MAX => i64::MIN,
+            _ if *volatile => i64::MIN,
+            bar => (clock[region] << FRACTION_BITS) as i64 - bar as i64,
+        });
+        let age = |bits: Bits| (clock[region(bits)] as u32).wrapping_sub(bits) & STAMP;
+        let wanted = |bits: Bits| {
+            i64::from(age(bits) << FRACTION_BITS) - i64::from(uses(bits)) * least_gain > lead[region(bits)]
+        };
+        let mut bytes = [0u64; 2];
+        draw.look(store, wanted, |candidate| {
+            let region = region(candidate.bits);
+            bytes[region] += u64::from(candidate.size);
             pools[region].offer(candidate, scale.rank(&candidate));
         });
-        self.regret.looked(unused, bytes[PROTECTED]);
-        let shown = &mut self.shown;
-        shown.probation = shown.probation * SHOWN_FADE + bytes[PROBATION] as f64;
-        shown.all = shown.all * SHOWN_FADE + (bytes[PROBATION] + bytes[PROTECTED]) as f64;
+        if *volatile {
+            let shown = &mut self.shown;
+            shown.probation = shown.probation * SHOWN_FADE + bytes[PROBATION] as f64;
+            shown.all = shown.all * SHOWN_FADE + (bytes[PROBATION] + bytes[PROTECTED]) as f64;
+        }
+    }
+
+    /// Now and then a look that counts how much of protected was not used lately.
+    fn look_for_unused<S: Store<Handle = H>>(&mut self, store: &S) {
+        let unused_from = (self.scale.clock[PROTECTED] >> FRACTION_BITS) - self.regret.lately().unwrap_or(0);
+        let clock = self.scale.clock[PROTECTED] >> FRACTION_BITS;
+        let (mut seen, mut unused) = (0, 0);
+        let count = |bits: Bits| {
+            let is_protected = region(bits) == PROTECTED;
+            let age = clock.wrapping_sub(u64::from(bits)) & u64::from(STAMP);
+            seen += u64::from(is_protected);
+            unused += u64::from(is_protected && age > unused_from);
+            false
+        };
+        self.draw.look(store, count, |_| {});
+        self.regret.looked(unused, seen);
     }
 
     fn look_until_found<S: Store<Handle = H>>(&mut self, store: &S) {
@@ -320,7 +424,7 @@ impl<H: Copy + PartialEq> Value<H> {
             return false;
         };
         self.pools[PROTECTED].offer(victim, worth);
-        worth > self.scale.clock[PROTECTED] + self.scale.gain(1, newcomer.size)
+        worth > self.scale.clock[PROTECTED] + self.scale.gains.of(1, newcomer.size)
     }
 
     /// A region whose counter says it has items, but where many draws found none, is taken to be empty: after a change
@@ -379,16 +483,17 @@ impl<H: Copy + PartialEq> Value<H> {
 
     /// Follows the mean size, and makes the ghost's table when `granted` bytes suffice. The bytes it wants granted.
     pub(crate) fn maintain<S: Store>(&mut self, store: &S, granted: u64) -> u64 {
-        if self.scale.mean == 0.0 {
+        let mean = self.scale.gains.mean;
+        if mean == 0.0 {
             return 0;
         }
-        self.scale.mean += (mean_size(store) - self.scale.mean) / 8.0;
+        self.scale.gains.follow(mean + (mean_size(store) - mean) / 8.0, store.largest());
         let (items, budget) = (store.items(), ghost_budget(store));
         Ghost::maintain(&mut self.ghost, items, budget, GHOST_SLOTS, granted)
     }
 
     pub(crate) fn memory(&self) -> u64 {
-        self.pools.iter().map(Pool::memory).sum::<u64>() + self.ghost.as_ref().map_or(0, Ghost::memory)
+        size_of_val(&*self.scale.gains.by_size) as u64 + self.ghost.as_ref().map_or(0, Ghost::memory)
     }
 
     #[cfg(test)]

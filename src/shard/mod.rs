@@ -38,7 +38,7 @@ use crate::error::Result;
 use crate::expiry::Deadlines;
 use crate::index::Table;
 use crate::policy::{EvictionPolicy, Objective, Policy, Shared};
-use crate::slab::Slab;
+use crate::slab::{Slab, prefetch};
 
 pub use context::Automove;
 pub(crate) use context::{Context, Settings};
@@ -176,6 +176,14 @@ impl Shard {
         let shard = Shard { table, shared: Shared::new(policy, objective), core: Mutex::new(core) };
         shard.lock(ctx).charge_start();
         Ok(shard)
+    }
+
+    /// Asks for the lines that a write of this hash will look at.
+    #[inline]
+    pub(crate) fn prefetch(&self, hash: u64) {
+        let (home, other) = self.table.addresses(hash);
+        prefetch(home);
+        prefetch(other);
     }
 
     /// Takes the lock.

@@ -72,6 +72,7 @@ impl Locked<'_> {
             table: &self.shard.table,
             slab: &core.slab,
             arena: &self.ctx.arena,
+            classes: &self.ctx.classes,
             hasher: &self.ctx.hasher,
             deadlines: &core.deadlines,
             items: core.items,

@@ -7,7 +7,7 @@
 use smallvec::SmallVec;
 
 use super::{Context, Found, Locked, Shard};
-use crate::index::prefetch;
+use crate::slab::prefetch;
 use crate::slab::{Locator, UnitId};
 
 /// Why an item left.

@@ -3,7 +3,6 @@
 use super::Locked;
 use super::space::{Progress, Shortage};
 use crate::error::{Error, ErrorKind};
-use crate::index::prefetch_item;
 use crate::policy::{EvictionPolicy, MAINTAIN_EVERY, Objective, Policy};
 use crate::slab::{Account, Locator, Slot};
 
@@ -178,7 +177,7 @@ impl Locked<'_> {
     fn resize_step(&mut self, homes: u64) -> bool {
         self.busy();
         let (table, growing) = (&self.shard.table, self.core.growing);
-        let fetch = |locator: Locator| prefetch_item(&self.ctx.arena, locator);
+        let fetch = |locator: Locator| self.ctx.arena.prefetch(locator);
         let hash = |locator: Locator| self.hash_of(locator);
         let overruled = |from: Slot, to: Slot| self.overruled(from, to);
         let done = if growing {

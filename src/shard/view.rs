@@ -1,9 +1,9 @@
 //! What a policy sees of a shard: its items, a bucket at a time, in the table's own memory.
 
 use crate::expiry::Deadlines;
-use crate::index::{KeyHasher, Place, Table, prefetch, prefetch_item};
+use crate::index::{KeyHasher, Place, Table};
 use crate::policy::{Bits, Candidate, Store};
-use crate::slab::{Arena, ClassId, Locator, Slab, Slot, UnitId};
+use crate::slab::{Arena, ClassId, ClassState, Classes, Locator, Slab, Slot, UnitId, prefetch};
 
 /// A place in the table and the item that was seen there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +18,7 @@ pub(crate) struct View<'a> {
     pub(crate) table: &'a Table,
     pub(crate) slab: &'a Slab,
     pub(crate) arena: &'a Arena,
+    pub(crate) classes: &'a Classes,
     pub(crate) hasher: &'a KeyHasher,
     pub(crate) deadlines: &'a Deadlines,
     pub(crate) items: u64,
@@ -31,7 +32,11 @@ pub(crate) struct View<'a> {
 impl View<'_> {
     #[inline(always)]
     fn size(&self, locator: Locator) -> u32 {
-        self.slab.chunk_of(self.arena, locator)
+        // By the class: one byte a page of the arena, where a unit would be a line a page.
+        match self.arena.class_of(locator) {
+            ClassId::SPAN => self.slab.chunk_of(self.arena, locator),
+            class => self.classes.chunk_size(class),
+        }
     }
 
     #[inline(always)]
@@ -56,8 +61,15 @@ impl View<'_> {
     }
 
     /// Up to seven items of a random page of the class.
-    fn page_of_class(&self, r: u64, class: ClassId, mut each: impl FnMut(Candidate<Handle>)) {
+    fn page_of_class(
+        &self,
+        at: u64,
+        class: ClassId,
+        mut wanted: impl FnMut(Bits) -> bool,
+        mut each: impl FnMut(Candidate<Handle>),
+    ) {
         let units = u64::from(self.slab.unit_count());
+        let r = crate::policy::mix(at);
         let start = if units == 0 { 0 } else { r % units };
         let found = (0..units)
             .map(|i| UnitId(((start + i) % units) as u32))
@@ -67,14 +79,12 @@ impl View<'_> {
         let first = (r >> 32) as usize % chunks.len().max(1);
         let items = (0..chunks.len()).map(|i| chunks[(first + i) % chunks.len()]);
         for (place, slot) in items.filter_map(|locator| self.in_chunk(locator)).take(7) {
-            if let Some(candidate) = self.candidate(place, slot) {
+            if wanted(slot.bits())
+                && let Some(candidate) = self.candidate(place, slot)
+            {
                 each(candidate);
             }
         }
-    }
-
-    fn bucket_at(&self, r: u64) -> u64 {
-        ((u128::from(r) * u128::from(self.table.buckets())) >> 64) as u64
     }
 }
 
@@ -93,21 +103,55 @@ impl Store for View<'_> {
         self.capacity
     }
 
-    #[inline]
-    fn bucket(&self, r: u64, mut each: impl FnMut(Candidate<Handle>)) {
+    fn largest(&self) -> u32 {
+        let in_use = |&(_, state): &(usize, &ClassState)| state.used > 0;
+        let largest = self.slab.classes.iter().enumerate().rev().find(in_use);
+        let largest = largest.map_or(1, |(class, _)| self.classes.chunk_size(ClassId(class as u8)));
+        // Of spans, only the sum is known.
+        if self.slab.spans > 0 { self.slab.span_bytes.min(u64::from(u32::MAX)) as u32 } else { largest }
+    }
+
+    #[inline(always)]
+    fn buckets(
+        &self,
+        at: u64,
+        count: u64,
+        mut wanted: impl FnMut(Bits) -> bool,
+        mut each: impl FnMut(Candidate<Handle>),
+    ) {
         if let Some(class) = self.class {
-            return self.page_of_class(r, class, each);
-        }
-        self.table.each_in_bucket(self.bucket_at(r), |place, slot| {
-            if let Some(candidate) = self.candidate(place, slot) {
-                each(candidate);
+            for at in at..at.saturating_add(count) {
+                self.page_of_class(at, class, &mut wanted, &mut each);
             }
-        });
+            return;
+        }
+        let buckets = self.table.buckets();
+        let mut at = at % buckets;
+        for _ in 0..count {
+            prefetch(self.table.bucket_address((at + count).min(buckets - 1)));
+            let wanted = |slot: Slot| wanted(slot.bits());
+            self.table.each_wanted(at, wanted, |place, slot| {
+                if let Some(candidate) = self.candidate(place, slot) {
+                    each(candidate);
+                }
+            });
+            at = if at + 1 == buckets { 0 } else { at + 1 };
+        }
     }
 
     #[inline]
-    fn prefetch(&self, r: u64) {
-        prefetch(self.table.bucket_address(self.bucket_at(r)));
+    fn prefetch_item(&self, handle: Handle) {
+        prefetch(self.table.bucket_address(handle.place.bucket));
+        self.arena.prefetch(handle.locator);
+    }
+
+    #[inline]
+    fn hash(&self, handle: Handle) -> Option<u64> {
+        let still = self.table.get(handle.place).locator() == Some(handle.locator);
+        still.then(|| {
+            let item = self.slab.item(self.arena, handle.locator);
+            self.hasher.hash(item.namespace(), item.key())
+        })
     }
 
     #[inline]
@@ -123,7 +167,7 @@ impl Store for View<'_> {
         let found = self.table.find(hash, |slot| same(slot.bits()) && (!self.volatile_only || slot.is_volatile()));
         let (place, slot) = found?;
         if let Some(locator) = slot.locator() {
-            prefetch_item(self.arena, locator);
+            self.arena.prefetch(locator);
         }
         self.candidate(place, slot)
     }

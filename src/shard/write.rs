@@ -221,6 +221,12 @@ impl Locked<'_> {
         }
     }
 
+    /// Says that an item of this hash may be announced soon.
+    #[inline]
+    pub(crate) fn prefetch_arrival(&self, hash: u64) {
+        self.core.policy.prefetch(hash);
+    }
+
     /// Tells the policy that an item of a key which is not stored is about to be.
     pub(crate) fn announce(&mut self, hash: u64, item_len: usize) -> Arrival {
         let (size, capacity) = (self.size_for(item_len), self.capacity());
@@ -231,8 +237,20 @@ impl Locked<'_> {
     /// Puts a staged item into the table, in place of what is there under its key.
     pub(crate) fn publish(&mut self, hash: u64, locator: Locator, arrival: Option<Arrival>) -> Result<(), Error> {
         let item = self.item(locator);
-        let (namespace, volatile) = (item.namespace(), item.has_end());
-        if let Some(old) = self.find_any(hash, namespace, item.key()) {
+        let old = self.find_any(hash, item.namespace(), item.key());
+        self.publish_at(hash, locator, old, arrival)
+    }
+
+    /// The same when it is known what is there.
+    fn publish_at(
+        &mut self,
+        hash: u64,
+        locator: Locator,
+        old: Option<Found>,
+        arrival: Option<Arrival>,
+    ) -> Result<(), Error> {
+        let volatile = self.item(locator).has_end();
+        if let Some(old) = old {
             let Some(cause) = self.end_of(self.item(old.locator)) else {
                 self.publish_over(old, locator, volatile);
                 return Ok(());
@@ -269,20 +287,34 @@ impl Locked<'_> {
     }
 
     fn publish_new(&mut self, hash: u64, locator: Locator, arrival: Arrival, volatile: bool) -> Result<(), Error> {
-        // Bits are needed before the item is in the table, and its place decides who accounts for it: only known
-        // afterwards.
-        let provisional = Slot::new(locator, 0, volatile, false);
+        // While a policy takes over, an item's place decides who accounts for it, and that is only known afterwards.
+        let adopting = self.core.adopting.is_some();
+        let core = &mut *self.core;
+        let bits = if adopting { 0 } else { core.policy.insert(&self.shard.shared, arrival) };
+        let slot = Slot::new(locator, bits, volatile, false);
         let mut attempt = 0;
-        while !self.shard.table.insert(hash, provisional, |from, to| self.overruled(from, to)) {
+        while !self.shard.table.insert(hash, slot, |from, to| self.overruled(from, to)) {
             attempt += 1;
             if !self.make_table_room(hash, attempt - 1) {
+                if !adopting {
+                    let core = &mut *self.core;
+                    core.policy.removed(&self.shard.shared, bits, arrival.size);
+                }
                 self.retire_unpublished(locator);
                 return Err(super::upkeep::index_is_full());
             }
         }
         self.count_in(locator);
         self.core.counts.stored += 1;
-        let Some((place, _)) = self.shard.table.find_locator(hash, locator) else { return Ok(()) };
+        if adopting {
+            self.adopt_new(hash, locator, arrival);
+        }
+        Ok(())
+    }
+
+    /// Accounts for an item that came while a policy takes over, if it came to a place that was taken over.
+    fn adopt_new(&mut self, hash: u64, locator: Locator, arrival: Arrival) {
+        let Some((place, _)) = self.shard.table.find_locator(hash, locator) else { return };
         if self.is_adopted(place) {
             let core = &mut *self.core;
             let bits = core.policy.insert(&self.shard.shared, arrival);
@@ -295,7 +327,6 @@ impl Locked<'_> {
                 }
             }
         }
-        Ok(())
     }
 
     /// An item moved while two readers changed its policy bits, one in the old slot and one in the new. The change from
@@ -313,18 +344,17 @@ impl Locked<'_> {
         self.retire(locator, size);
     }
 
-    /// Stores an item: announce, stage, publish. `arrival` remembers the announcement over retries. With `over`, only
-    /// over an item that is there: readers may have missed one that left in this very hold, so it is gone for the
-    /// writer too.
+    /// Stores an item: announce, stage, publish. `known` is what [`find`](Self::find) has just found under its key.
+    /// `arrival` remembers the announcement over retries. With `over`, only over an item that is there: readers may have
+    /// missed one that left in this very hold, so it is gone for the writer too.
     pub(crate) fn store(
         &mut self,
         new: &New<'_>,
+        known: Option<Found>,
         over: bool,
         arrival: &mut Option<Arrival>,
         prepaid: &mut u64,
     ) -> Result<Stored, Shortage> {
-        let known = self.find_any(new.hash, new.attributes.namespace, new.key);
-        let known = known.filter(|found| self.end_of(self.item(found.locator)).is_none());
         if known.is_none() {
             self.check_table_room(1)?;
         }
@@ -341,16 +371,28 @@ impl Locked<'_> {
                 }
                 Ok(Stored::TurnedAway)
             }
-            Room::At(locator) if over && self.find(new.hash, new.attributes.namespace, new.key).is_none() => {
-                self.retire_unpublished(locator);
-                Ok(Stored::Gone)
-            }
             Room::At(locator) => {
-                self.publish(new.hash, locator, arrival.take()).map_err(Shortage::Memory)?;
+                // Making room may have moved it, or made it leave.
+                let known = known.and_then(|known| self.find_again(known, new));
+                if over && known.is_none() {
+                    self.retire_unpublished(locator);
+                    return Ok(Stored::Gone);
+                }
+                self.publish_at(new.hash, locator, known, arrival.take()).map_err(Shortage::Memory)?;
                 self.after_write();
                 Ok(Stored::Yes)
             }
         }
+    }
+
+    /// What was found under a key before room was made for its new item.
+    fn find_again(&mut self, known: Found, new: &New<'_>) -> Option<Found> {
+        let namespace = new.attributes.namespace;
+        let slot = self.shard.table.get(known.place);
+        if slot.locator() == Some(known.locator) && self.item(known.locator).is(namespace, new.key) {
+            return Some(Found { slot, ..known });
+        }
+        self.find(new.hash, namespace, new.key)
     }
 
     /// Changes when an item ends, in place. False if its header cannot hold that: it has to be stored anew.

@@ -27,7 +27,7 @@ use super::class::ClassId;
 use super::item::ItemRef;
 use super::ledger::{Account, Ledger};
 use super::locator::{Locator, MAX_ARENA};
-use super::os::{Region, os_pages};
+use super::os::{Region, os_pages, prefetch};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The number of a page.
@@ -187,6 +187,14 @@ impl Arena {
         debug_assert!(page.0 < self.page_count);
         // SAFETY: the table has four bytes a page, is zero at first, and is only used through atomics.
         unsafe { &*self.unit_table.base().cast::<AtomicU32>().add(page.0 as usize) }
+    }
+
+    /// Asks for the first lines of an item, or of a chunk to be written: header, key, start of the value.
+    #[inline(always)]
+    pub(crate) fn prefetch(&self, locator: Locator) {
+        let at = self.address(locator);
+        prefetch(at);
+        prefetch(at.wrapping_add(64));
     }
 
     #[inline(always)]

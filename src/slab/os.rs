@@ -129,6 +129,18 @@ impl Region {
     }
 }
 
+/// Asks for a cache line.
+#[inline(always)]
+pub(crate) fn prefetch<T>(at: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch is a hint; it touches no memory as far as the program can see, and faults on no address.
+    #[allow(unused_unsafe)]
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(at.cast());
+    }
+    let _ = at;
+}
+
 /// Milliseconds of a monotonic clock that is cheap to read, from an arbitrary start.
 #[inline]
 pub(crate) fn coarse_monotonic_ms() -> u64 {

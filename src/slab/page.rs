@@ -200,6 +200,10 @@ impl Slab {
             u.cut += 1;
         }
         u.used += 1;
+        // The one that will probably be asked for next.
+        if u.first_free != 0 {
+            arena.prefetch(Locator::from_offset(start + (u.first_free - 1) as usize * u.chunk as usize));
+        }
         if u.used == u.total {
             self.unlink(head);
         }

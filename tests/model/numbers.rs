@@ -248,6 +248,7 @@ impl Run<'_> {
             // Whatever became of the deadline is taken as it is.
             if let (Ok(outcome), Some(metadata)) = (&result, self.cache(key.space).metadata(&key.bytes()))
                 && outcome.stored
+                && outcome.existed
                 && let Some(old) = self.twin.items.get_mut(&key)
             {
                 old.deadline = metadata.deadline_ms.unwrap_or(0);

@@ -91,6 +91,12 @@ impl<'c> Run<'c> {
                 self.observe_value(key, found.as_ref().map(|(guard, _)| &**guard));
                 self.count_get(key, found.is_some());
                 let Some((guard, token)) = found else { return };
+                if guard.token().is_none() {
+                    // It left while it was given its token.
+                    assert!(!self.cache(key.space).contains(&key.bytes()));
+                    self.observe(key, false);
+                    return;
+                }
                 assert_eq!(guard.token(), Some(token));
                 if let Some(item) = self.twin.items.get_mut(&key)
                     && item.token == TokenIs::Absent

@@ -213,8 +213,11 @@ impl<'c> Run<'c> {
         match error.kind() {
             ErrorKind::OutOfMemory => {
                 let pinned = !self.guards.is_empty() || !self.pending.is_empty();
+                // Tables of several shards can take nearly all of a limit as low as these.
+                let memory = self.cache(0).memory();
+                let is_crowded = memory.index + memory.side + 8192 + 2 * len as u64 > memory.limit - memory.reserved;
                 assert!(
-                    may_refuse(self.policy) || pinned || len > 4096,
+                    may_refuse(self.policy) || pinned || is_crowded || len > 4096,
                     "{} refuses {len} bytes: {error}",
                     self.policy
                 );
