@@ -74,7 +74,7 @@ impl Case {
         let going = Keys::Going {
             population: 4 * million,
             draws: scaled(24_000_000) as usize,
-            warm_up: scaled(8_000_000) as usize,
+            warm_up: scaled(6_000_000) as usize,
         };
         let (items, value_bytes, twice, keys, passes, batches): (u64, usize, bool, Keys, _, &'static [usize]) =
             match name {
