@@ -12,6 +12,9 @@ use crate::table::render;
 use crate::timing::Summary;
 use crate::units;
 
+/// From this factor between median and mean on, a note gives the mean.
+const UNEVEN: f64 = 1.5;
+
 /// What a measurement came to.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Figure {
@@ -205,7 +208,15 @@ impl Table {
 
     fn notes(&self) -> String {
         let noted = self.measurements.iter().filter(|m| !m.note.is_empty());
-        unique(noted.map(|m| format!("{}: {}\n", m.contender, m.note))).concat()
+        let notes = unique(noted.map(|m| format!("{}: {}\n", m.contender, m.note)));
+        let uneven = self.measurements.iter().filter_map(|m| match m.figure {
+            Figure::Time(time) if time.mean > time.ns_per_op * UNEVEN || time.mean * UNEVEN < time.ns_per_op => {
+                let mean = nanos(time.mean);
+                Some(format!("{}, {}T: rounds differ; {mean} ns/op over all of them\n", m.contender, m.threads))
+            }
+            _ => None,
+        });
+        notes.into_iter().chain(uneven).collect()
     }
 
     /// One object a measurement, a line each.
@@ -232,6 +243,7 @@ impl Table {
                 put("ns_per_op", json!(time.ns_per_op));
                 put("ns_least", json!(time.least));
                 put("ns_most", json!(time.most));
+                put("ns_mean", json!(time.mean));
                 put("mops", json!(time.mops));
                 put("hit_share", json!(time.hit_share));
                 put("refused_share", json!(time.refused_share));
@@ -290,8 +302,7 @@ mod tests {
     use super::*;
 
     fn measured(contender: &str, threads: usize, ns_per_op: f64) -> Measurement {
-        let time =
-            Summary { ns_per_op, mops: 1e3 / ns_per_op, least: ns_per_op, most: ns_per_op, ..Summary::default() };
+        let time = Summary { ns_per_op, mops, least, most, mean, ..Summary::default() };
         Measurement {
             case: "hot".into(),
             threads,
