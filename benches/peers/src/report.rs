@@ -12,7 +12,7 @@ use crate::table::render;
 use crate::timing::Summary;
 use crate::units;
 
-/// From this factor between median and mean on, a note gives the mean.
+/// Where the mean is more than so many times the median, a note gives it.
 const UNEVEN: f64 = 1.5;
 
 /// What a measurement came to.
@@ -210,7 +210,7 @@ impl Table {
         let noted = self.measurements.iter().filter(|m| !m.note.is_empty());
         let notes = unique(noted.map(|m| format!("{}: {}\n", m.contender, m.note)));
         let uneven = self.measurements.iter().filter_map(|m| match m.figure {
-            Figure::Time(time) if time.mean > time.ns_per_op * UNEVEN || time.mean * UNEVEN < time.ns_per_op => {
+            Figure::Time(time) if time.mean > time.ns_per_op * UNEVEN => {
                 let mean = nanos(time.mean);
                 Some(format!("{}, {}T: rounds differ; {mean} ns/op over all of them\n", m.contender, m.threads))
             }
