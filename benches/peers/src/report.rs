@@ -1,9 +1,9 @@
 //! What was measured: one table a case, or one JSON object a measurement.
 //!
-//! Ratios compare contenders within one case and one number of threads. A **peer** is every contender but larder and the
-//! map. In tables `x peer` is a contender's figure divided by the best peer's, `x map` by the map's; the JSON objects of
-//! larder have the same as `ratio_to_best_peer`, `ratio_to_quick_cache` and `ratio_to_map`. For times and bytes a ratio
-//! below 1 is better than the peer; for hit ratios, above 1.
+//! Ratios compare contenders within one case and one number of threads. A **peer** is every contender but larder and
+//! the map. In tables `x peer` is a contender's figure divided by the best peer's, `x map` by the map's; the JSON
+//! objects of larder have the same as `ratio_to_best_peer`, `ratio_to_quick_cache` and `ratio_to_map`. For times and
+//! bytes a ratio below 1 is better than the peer; for hit ratios, above 1.
 
 use serde_json::{Map, Value as Json, json};
 
@@ -302,6 +302,7 @@ mod tests {
     use super::*;
 
     fn measured(contender: &str, threads: usize, ns_per_op: f64) -> Measurement {
+        let (mops, least, most, mean) = (1e3 / ns_per_op, ns_per_op, ns_per_op, ns_per_op);
         let time = Summary { ns_per_op, mops, least, most, mean, ..Summary::default() };
         Measurement {
             case: "hot".into(),

@@ -1,8 +1,8 @@
 //! The clock: loops that are compiled for each contender, slices of time, rounds in which contenders take turns.
 //!
-//! - **One measurement** is a slice of wall time (0.2 s, 0.8 s in `evict`, less with `--quick`) in which each thread does
-//!   operations one after the other; it looks at the clock every 512. A fifth of a slice goes before it, untimed, so
-//!   that the contender finds its own data in the caches. Threads begin behind a barrier.
+//! - **One measurement** is a slice of wall time (0.2 s, 0.8 s in `evict`, less with `--quick`) in which each thread
+//!   does operations one after the other; it looks at the clock every 512. A fifth of a slice goes before it, untimed,
+//!   so that the contender finds its own data in the caches. Threads begin behind a barrier.
 //! - **ns per operation** is the wall time that a thread takes for an operation: elapsed / operations of that thread,
 //!   averaged over the threads. With two threads that do not hinder each other it is the same as with one. **Mops/s**
 //!   is what all threads do together.
@@ -355,7 +355,10 @@ mod tests {
         let tally = play(&mut map, Operation::Set, &keys, &[1; 10], second).expect("one thread may write");
         assert_eq!((tally.operations, tally.sets, tally.refused, tally.consumed), (1000, 1000, 0, 1000));
         let tally = play(&mut map, Operation::Get, &keys, &[], second).expect("a tally");
-        assert_eq!((tally.operations, tally.gets, tally.hits, tally.total), (1000, 1000, 1000, 1000 * sum(&[1; 10])));
+        assert_eq!(
+            (tally.operations, tally.gets, tally.hits, tally.total),
+            (1000, 1000, 1000, 1000u64.wrapping_mul(sum(&[1; 10])))
+        );
         let feeds = [Feed { keys: &keys, start: 900, once: false }; 2];
         let slice = Duration::from_millis(10);
         let order = Order { operation: Operation::GetMany(16), feeds: &feeds, value: &[], warm: slice, slice };
