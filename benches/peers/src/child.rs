@@ -27,6 +27,8 @@ pub(crate) const OVERHEAD_VALUE_BYTES: usize = 100;
 const LIMIT_ITEM_BYTES: u64 = 420;
 /// Inserts between two looks at the clock.
 const STRIDE: u64 = 1024;
+/// A density is taken after this time at the latest; every cache is full once by then.
+const DENSITY_TIME: Duration = Duration::from_secs(10);
 /// Requests after which a contender may finish what it does behind the caller's back. A trace is played in a thousandth
 /// of the time it was recorded in; without this a cache that trims itself now and then would run the trace with more
 /// memory than it was given (stretto, most of all, with many times as much).
@@ -43,7 +45,7 @@ pub(crate) enum Task {
     Overhead { items: u64 },
     /// Insert so many entries of mixed sizes under a limit in bytes, for so long at most.
     Limit { limit: u64, inserts: u64, seconds: u64 },
-    /// Insert new keys of the sizes on standard input until the cache is full three times over.
+    /// Insert new keys of the sizes on standard input until the cache was full three times over, or for ten seconds.
     Density { capacity: Bound },
     /// Play the requests on standard input: a get, and if it misses a set.
     Replay { capacity: Bound },
@@ -212,6 +214,11 @@ fn resident(figure: &str) -> u64 {
     memory_bytes(figure).unwrap_or(0)
 }
 
+/// Leaves a cache to the end of the process: one whose thread has fallen behind would first catch up.
+fn abandon<T>(contender: T) {
+    std::mem::forget(contender);
+}
+
 fn overhead<C: Contender<OVERHEAD_KEY_BYTES>>(items: u64) -> Result<Found, Refusal> {
     let value = workload::noise(OVERHEAD_VALUE_BYTES);
     // What takes all its memory when it is built is not to be charged for entries it does not hold.
@@ -242,6 +249,7 @@ fn byte_limit<C: Contender>(limit: u64, inserts: u64, time: Duration) -> Result<
         done += 1;
     }
     let growth = resident("VmHWM").saturating_sub(before);
+    abandon(contender);
     Ok(Found { growth, entries: done, ..Found::default() })
 }
 
@@ -249,7 +257,7 @@ fn density<C: Contender>(capacity: &Capacity, input: &[u8]) -> Result<Found, Ref
     let noise = workload::noise(VALUE_BYTES_MAX);
     let before = resident("VmRSS");
     let mut contender = C::build(capacity)?;
-    let (mut spent, mut number) = (0, 0);
+    let (begun, mut spent, mut number) = (Instant::now(), 0, 0);
     'full: while !input.is_empty() {
         for (_, size) in decode(input) {
             spent += if capacity.is_bytes() { (size + 20) as u64 } else { 1 };
@@ -260,10 +268,15 @@ fn density<C: Contender>(capacity: &Capacity, input: &[u8]) -> Result<Found, Ref
             contender.set_alone(&key_of(mix(number)), &noise[..size]);
             if number % SETTLE_EVERY == 0 {
                 contender.settle();
+                if begun.elapsed() > DENSITY_TIME {
+                    break 'full;
+                }
             }
         }
     }
-    Ok(Found { growth: resident("VmRSS").saturating_sub(before), entries: number, ..Found::default() })
+    let growth = resident("VmRSS").saturating_sub(before);
+    abandon(contender);
+    Ok(Found { growth, entries: number, ..Found::default() })
 }
 
 fn replay<C: Contender>(capacity: &Capacity, input: &[u8]) -> Result<Found, Refusal> {
@@ -287,6 +300,7 @@ fn replay<C: Contender>(capacity: &Capacity, input: &[u8]) -> Result<Found, Refu
             found.growth = found.growth.max(resident("VmRSS").saturating_sub(before));
         }
     }
+    abandon(contender);
     Ok(found)
 }
 

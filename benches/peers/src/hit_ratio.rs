@@ -39,7 +39,7 @@ const DENSITY_OBJECT_MAX: u32 = 256 << 10;
 const MEASURED_FROM: u64 = 8 << 20;
 const TOLERANCE: f64 = 0.03;
 const RUNS: usize = 4;
-const TIME_LIMIT: Duration = Duration::from_secs(120);
+const TIME_LIMIT: Duration = Duration::from_secs(60);
 /// Contenders whose limit is a number of entries.
 const BY_ENTRIES: [&str; 4] = ["tinyufo", "scc", "lru-16", "lru-mutex"];
 /// Traces and requests with `--quick`.

@@ -1,5 +1,5 @@
-//! A chart of a table as SVG: bars for each contender, one for each number of threads; for hit ratios, for each trace and
-//! size, one for each contender.
+//! A chart of a table as SVG: bars for each contender, one for each number of threads; for hit ratios, for each trace
+//! and size, one for each contender.
 //!
 //! Bars begin at 0 and are as long as the figure, up to ten times larder's; longer ones are cut, with a gap near the
 //! end. The number stands beside every bar.

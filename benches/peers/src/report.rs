@@ -1,9 +1,9 @@
 //! What was measured: one table a case, or one JSON object a measurement.
 //!
-//! Ratios compare contenders within one case and one number of threads. A **peer** is every contender but larder and the
-//! map. In tables `x peer` is a contender's figure divided by the best peer's, `x map` by the map's; the JSON objects of
-//! larder have the same as `ratio_to_best_peer`, `ratio_to_quick_cache` and `ratio_to_map`. For times and bytes a ratio
-//! below 1 is better than the peer; for hit ratios, above 1.
+//! Ratios compare contenders within one case and one number of threads. A **peer** is every contender but larder and
+//! the map. In tables `x peer` is a contender's figure divided by the best peer's, `x map` by the map's; the JSON
+//! objects of larder have the same as `ratio_to_best_peer`, `ratio_to_quick_cache` and `ratio_to_map`. For times and
+//! bytes a ratio below 1 is better than the peer; for hit ratios, above 1.
 
 use serde_json::{Map, Value as Json, json};
 
@@ -11,6 +11,9 @@ use crate::contenders::{LARDER, MAP, QUICK_CACHE};
 use crate::table::render;
 use crate::timing::Summary;
 use crate::units;
+
+/// Where the mean is more than so many times the median, a note gives it.
+const UNEVEN: f64 = 1.5;
 
 /// What a measurement came to.
 #[derive(Debug, Clone, Copy)]
@@ -205,7 +208,15 @@ impl Table {
 
     fn notes(&self) -> String {
         let noted = self.measurements.iter().filter(|m| !m.note.is_empty());
-        unique(noted.map(|m| format!("{}: {}\n", m.contender, m.note))).concat()
+        let notes = unique(noted.map(|m| format!("{}: {}\n", m.contender, m.note)));
+        let uneven = self.measurements.iter().filter_map(|m| match m.figure {
+            Figure::Time(time) if time.mean > time.ns_per_op * UNEVEN => {
+                let mean = nanos(time.mean);
+                Some(format!("{}, {}T: rounds differ; {mean} ns/op over all of them\n", m.contender, m.threads))
+            }
+            _ => None,
+        });
+        notes.into_iter().chain(uneven).collect()
     }
 
     /// One object a measurement, a line each.
@@ -232,6 +243,7 @@ impl Table {
                 put("ns_per_op", json!(time.ns_per_op));
                 put("ns_least", json!(time.least));
                 put("ns_most", json!(time.most));
+                put("ns_mean", json!(time.mean));
                 put("mops", json!(time.mops));
                 put("hit_share", json!(time.hit_share));
                 put("refused_share", json!(time.refused_share));
@@ -290,8 +302,8 @@ mod tests {
     use super::*;
 
     fn measured(contender: &str, threads: usize, ns_per_op: f64) -> Measurement {
-        let time =
-            Summary { ns_per_op, mops: 1e3 / ns_per_op, least: ns_per_op, most: ns_per_op, ..Summary::default() };
+        let (mops, least, most, mean) = (1e3 / ns_per_op, ns_per_op, ns_per_op, ns_per_op);
+        let time = Summary { ns_per_op, mops, least, most, mean, ..Summary::default() };
         Measurement {
             case: "hot".into(),
             threads,

@@ -1,8 +1,8 @@
 //! The clock: loops that are compiled for each contender, slices of time, rounds in which contenders take turns.
 //!
-//! - **One measurement** is a slice of wall time (a fifth of a second, less with `--quick`) in which each thread does
-//!   operations one after the other; it looks at the clock every 512. A fifth of a slice goes before it, untimed, so
-//!   that the contender finds its own data in the caches. Threads begin behind a barrier.
+//! - **One measurement** is a slice of wall time (0.2 s, 0.8 s in `evict`, less with `--quick`) in which each thread
+//!   does operations one after the other; it looks at the clock every 512. A fifth of a slice goes before it, untimed,
+//!   so that the contender finds its own data in the caches. Threads begin behind a barrier.
 //! - **ns per operation** is the wall time that a thread takes for an operation: elapsed / operations of that thread,
 //!   averaged over the threads. With two threads that do not hinder each other it is the same as with one. **Mops/s**
 //!   is what all threads do together.
@@ -242,6 +242,9 @@ fn paced(feed: &Feed<'_>, limit: Duration, tally: &mut Tally, mut step: impl FnM
 pub(crate) struct Sample {
     pub(crate) ns_per_op: f64,
     pub(crate) mops: f64,
+    pub(crate) operations: u64,
+    /// The threads' times together.
+    pub(crate) nanos: f64,
     pub(crate) gets: u64,
     pub(crate) hits: u64,
     pub(crate) sets: u64,
@@ -255,6 +258,8 @@ impl Sample {
             let nanos = tally.elapsed.as_secs_f64() * 1e9;
             sample.ns_per_op += nanos / tally.operations.max(1) as f64 / tallies.len() as f64;
             sample.mops += tally.operations as f64 / nanos.max(1.0) * 1e3;
+            sample.operations += tally.operations;
+            sample.nanos += nanos;
             sample.gets += tally.gets;
             sample.hits += tally.hits;
             sample.sets += tally.sets;
@@ -272,6 +277,8 @@ pub(crate) struct Summary {
     /// The fastest and the slowest round.
     pub(crate) least: f64,
     pub(crate) most: f64,
+    /// All time of all rounds / all operations: where a contender stalls in some rounds, more than the median.
+    pub(crate) mean: f64,
     /// Hits of gets, over all rounds.
     pub(crate) hit_share: Option<f64>,
     pub(crate) refused_share: f64,
@@ -290,6 +297,7 @@ impl Summary {
             mops: median.mops,
             least: first.ns_per_op,
             most: last.ns_per_op,
+            mean: samples.iter().map(|s| s.nanos).sum::<f64>() / total(|s| s.operations).max(1) as f64,
             hit_share: (gets > 0).then(|| total(|s| s.hits) as f64 / gets as f64),
             refused_share: total(|s| s.refused) as f64 / sets.max(1) as f64,
         })
@@ -335,7 +343,7 @@ pub(crate) fn play(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::contender::{Capacity, Contender};
+    use crate::contender::{Capacity, Contender, sum};
     use crate::contenders::Map;
     use crate::workload::members;
 
@@ -347,7 +355,10 @@ mod tests {
         let tally = play(&mut map, Operation::Set, &keys, &[1; 10], second).expect("one thread may write");
         assert_eq!((tally.operations, tally.sets, tally.refused, tally.consumed), (1000, 1000, 0, 1000));
         let tally = play(&mut map, Operation::Get, &keys, &[], second).expect("a tally");
-        assert_eq!((tally.operations, tally.gets, tally.hits, tally.total), (1000, 1000, 1000, 10_000));
+        assert_eq!(
+            (tally.operations, tally.gets, tally.hits, tally.total),
+            (1000, 1000, 1000, 1000u64.wrapping_mul(sum(&[1; 10])))
+        );
         let feeds = [Feed { keys: &keys, start: 900, once: false }; 2];
         let slice = Duration::from_millis(10);
         let order = Order { operation: Operation::GetMany(16), feeds: &feeds, value: &[], warm: slice, slice };

@@ -1,7 +1,7 @@
 //! Real traces: the files of a folder, read as larder's examples read them.
 //!
-//! An object is a key of 20 bytes and a value of the traced size. In traces of blocks, where every size is 1, a value is
-//! a block of 512 bytes. Deletes are passed over; a traced set is played as what follows a miss.
+//! An object is a key of 20 bytes and a value of the traced size. In traces of blocks, where every size is 1, a value
+//! is a block of 512 bytes. Deletes are passed over; a traced set is played as what follows a miss.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};

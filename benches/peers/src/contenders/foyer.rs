@@ -1,7 +1,7 @@
 //! foyer's in-memory cache (`foyer-memory`), built with `CacheBuilder` as its documentation shows: eight shards and
-//! hasher (XxHash64) are its defaults. Its default policy is LRU; S3-FIFO, which it also offers, was faster and had more
-//! hits in all that was measured before, so it takes part with that. `foyer-lfu`, only among the hit ratios, is its
-//! w-TinyLFU. Values are `Box<[u8]>`: a hit is a handle on the entry.
+//! hasher (XxHash64) are its defaults. Its default policy is LRU; S3-FIFO, which it also offers, was faster and had
+//! more hits in all that was measured before, so it takes part with that. `foyer-lfu`, only among the hit ratios, is
+//! its w-TinyLFU. Values are `Box<[u8]>`: a hit is a handle on the entry.
 
 use foyer_memory::{Cache, CacheBuilder, CacheProperties, EvictionConfig, LfuConfig, S3FifoConfig};
 

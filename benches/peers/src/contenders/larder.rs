@@ -58,7 +58,7 @@ impl<const N: usize> Contender<N> for Larder {
 /// What `items` entries take: header, key and value in a chunk, index and the policy's memory, and some 400 KiB that do
 /// not depend on them. Items of more than half a page take whole pages of the system's.
 fn bytes_for(items: u64, key_bytes: usize, value_bytes: usize) -> u64 {
-    const INDEX_AND_GHOST: f64 = 15.0;
+    const INDEX_AND_GHOST: f64 = 13.9;
     let header = if key_bytes > 63 || value_bytes > 1023 { 16 } else { 8 };
     let item = (header + key_bytes + value_bytes).next_multiple_of(8);
     let chunk = if item <= 2048 { item as f64 * 1.02 } else { item.next_multiple_of(4096) as f64 };

@@ -1,5 +1,5 @@
-//! The limit: hashbrown's map, boxed key to boxed value, with its default hasher (foldhash). It forgets nothing, protects
-//! nothing and counts nothing. One thread may write to it; several may read it when nobody writes.
+//! The limit: hashbrown's map, boxed key to boxed value, with its default hasher (foldhash). It forgets nothing,
+//! protects nothing and counts nothing. One thread may write to it; several may read it when nobody writes.
 
 use hashbrown::HashMap;
 

@@ -1,6 +1,6 @@
 //! mini-moka's `sync::Cache`, built with `Cache::builder` as its documentation shows: `max_capacity`, a `weigher` where
-//! bytes are counted, its default policy (TinyLFU) and hasher (SipHash-1-3). Values are `Arc<[u8]>`. It has no thread of
-//! its own: callers do its housekeeping now and then. `settle` is `sync`.
+//! bytes are counted, its default policy (TinyLFU) and hasher (SipHash-1-3). Values are `Arc<[u8]>`. It has no thread
+//! of its own: callers do its housekeeping now and then. `settle` is `sync`.
 //!
 //! Its lookup wants what `Arc<K>` can lend, which a boxed slice in an `Arc` cannot; [`Held`] is a key that can.
 

@@ -32,6 +32,8 @@ pub(crate) const LARDER: &str = "larder";
 pub(crate) const QUICK_CACHE: &str = "quick_cache";
 /// The limit, which is no cache.
 pub(crate) const MAP: &str = "map";
+/// The peer that takes no part where entries must leave at speed.
+pub(crate) const STRETTO: &str = "stretto";
 /// Only among the hit ratios.
 pub(crate) const FOYER_LFU: &str = "foyer-lfu";
 
@@ -48,7 +50,7 @@ pub(crate) const NAMES: [&str; 13] = [
     "moka",
     "mini-moka",
     "foyer",
-    "stretto",
+    STRETTO,
     "tinyufo",
     "scc",
     "lru-16",
@@ -67,7 +69,7 @@ pub(crate) fn with<V: Visitor>(name: &str, visitor: V) -> Option<V::Output> {
         "mini-moka" => visitor.visit::<MiniMoka<20>, MiniMoka<24>>(),
         "foyer" => visitor.visit::<Foyer, Foyer>(),
         FOYER_LFU => visitor.visit::<FoyerLfu, FoyerLfu>(),
-        "stretto" => visitor.visit::<Stretto<20>, Stretto<24>>(),
+        STRETTO => visitor.visit::<Stretto<20>, Stretto<24>>(),
         "tinyufo" => visitor.visit::<Tinyufo<20>, Tinyufo<24>>(),
         "scc" => visitor.visit::<Scc, Scc>(),
         "lru-16" => visitor.visit::<Lru16, Lru16>(),

@@ -1,6 +1,6 @@
-//! moka's `sync::Cache`, built with `Cache::builder` as its documentation shows: `max_capacity`, a `weigher` where bytes
-//! are counted, its default policy (TinyLFU) and hasher (SipHash-1-3). Values are `Arc<[u8]>`, as it recommends where
-//! cloning is expensive. It has no thread of its own: callers do its housekeeping now and then. `settle` is
+//! moka's `sync::Cache`, built with `Cache::builder` as its documentation shows: `max_capacity`, a `weigher` where
+//! bytes are counted, its default policy (TinyLFU) and hasher (SipHash-1-3). Values are `Arc<[u8]>`, as it recommends
+//! where cloning is expensive. It has no thread of its own: callers do its housekeeping now and then. `settle` is
 //! `run_pending_tasks`.
 //!
 //! [`MokaExpiry`] is the same with `expire_after` and an `Expiry` that finds the time to live beside the value, the way

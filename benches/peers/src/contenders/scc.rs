@@ -1,6 +1,6 @@
-//! scc's `HashCache`, built with `with_capacity_and_hasher`. Its default hasher is SipHash-1-3; it is given foldhash, as
-//! quick_cache, lru and the map have, because hashing would be half of its time. It is 32-way associative: entries are
-//! evicted before the cache is full, so a share of its gets misses even with room for twice the entries (the column
+//! scc's `HashCache`, built with `with_capacity_and_hasher`. Its default hasher is SipHash-1-3; it is given foldhash,
+//! as quick_cache, lru and the map have, because hashing would be half of its time. It is 32-way associative: entries
+//! are evicted before the cache is full, so a share of its gets misses even with room for twice the entries (the column
 //! `hits` says how many). A hit is shown to a closure, in place (`read_sync`).
 
 use foldhash::fast::RandomState;

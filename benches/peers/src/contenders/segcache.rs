@@ -1,5 +1,5 @@
-//! segcache (Pelikan), built with `Segcache::builder` as its documentation shows: `heap_size`, `segment_size` of 1 MiB (a
-//! 64th of a heap under 64 MiB), and a `hash_power` with at least 1.25 slots an entry - the table does not grow and
+//! segcache (Pelikan), built with `Segcache::builder` as its documentation shows: `heap_size`, `segment_size` of 1 MiB
+//! (a 64th of a heap under 64 MiB), and a `hash_power` with at least 1.25 slots an entry - the table does not grow and
 //! refuses what it has no place for; the column `refused` says whether that happened. Of the policies in the
 //! documentation's examples it has the one of the paper, `Policy::Merge { max: 8, merge: 4, compact: 2 }`: with it, it
 //! had more hits here than with S3-FIFO, random or FIFO. Values are read in place. Heap and table are taken from the

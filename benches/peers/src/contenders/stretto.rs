@@ -2,9 +2,9 @@
 //! entry, a cost of 1 an entry; where bytes are counted the cost is the bytes of key and value, and the entry's own
 //! bookkeeping is counted too (`set_ignore_internal_cost(false)`, which its README recommends then).
 //!
-//! A set goes through a buffer to a thread of stretto's own, which decides whether to keep the value; when the buffer is
-//! full the set is dropped, and `insert` says so. `settle` is `wait`. It keeps a hash of the key, not the key, so keys
-//! are passed in place without a box.
+//! A set goes through a buffer to a thread of stretto's own, which decides whether to keep the value; when the buffer
+//! is full the set is dropped, and `insert` says so. `settle` is `wait`. It keeps a hash of the key, not the key, so
+//! keys are passed in place without a box. In the cases `mixed` and `evict` it takes no part: see `cases`.
 
 use std::time::Duration;
 
