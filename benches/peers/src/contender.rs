@@ -183,14 +183,6 @@ impl<C: Contender> Handle for Shared<'_, C> {
     }
 }
 
-<<<<<<< HEAD
-/// Reads every byte of a value: eight at a time, so that what is measured is the caches and not this.
-#[inline(always)]
-pub(crate) fn sum(value: &[u8]) -> u64 {
-    let (words, rest) = value.as_chunks::<8>();
-    let words = words.iter().fold(0u64, |sum, &word| sum.wrapping_add(u64::from_le_bytes(word)));
-    rest.iter().fold(words, |sum, &byte| sum.wrapping_add(u64::from(byte)))
-=======
 /// Reads every byte of a value: adds up its words, and what is left over. Byte by byte would take longer than most
 /// gets, and keep the processor from looking ahead to the next one: what is to be measured is the cache.
 #[inline(always)]
@@ -214,5 +206,4 @@ mod tests {
             assert_ne!(sum(&other), 0);
         }
     }
->>>>>>> peers
 }
