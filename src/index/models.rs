@@ -115,7 +115,7 @@ fn every_change_of_a_slot_is_accounted_once() {
         account.changed(last, fresh);
         let last = table.remove(place);
         account.changed(last, Slot::EMPTY);
-        readers.map(|reader| reader.join().expect("a reader"));
+        readers.into_iter().for_each(|reader| reader.join().expect("a reader"));
         assert_eq!(account.0.load(Relaxed), 0);
     });
 }
