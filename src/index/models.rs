@@ -115,7 +115,9 @@ fn every_change_of_a_slot_is_accounted_once() {
         account.changed(last, fresh);
         let last = table.remove(place);
         account.changed(last, Slot::EMPTY);
-        readers.into_iter().for_each(|reader| reader.join().expect("a reader"));
+        for reader in readers {
+            reader.join().expect("a reader");
+        }
         assert_eq!(account.0.load(Relaxed), 0);
     });
 }
@@ -288,7 +290,9 @@ fn each_reader_protects_for_itself() {
         if !shard.is_announced(locator(1)) {
             shard.chunks.write(locator(1), 9);
         }
-        readers.into_iter().for_each(|reader| reader.join().expect("a reader"));
+        for reader in readers {
+            reader.join().expect("a reader");
+        }
     });
 }
 

@@ -30,5 +30,5 @@ pub(crate) use ledger::{Account, Ledger};
 pub(crate) use locator::{Locator, Slot};
 #[cfg(test)]
 pub(crate) use os::faults;
-pub(crate) use os::{Region, coarse_monotonic_ms, prefetch, thread_cpu_ns};
+pub(crate) use os::{coarse_monotonic_ms, prefetch, thread_cpu_ns};
 pub(crate) use page::{ClassState, Freed, Slab, UnitId};
