@@ -30,5 +30,7 @@ pub(crate) use ledger::{Account, Ledger};
 pub(crate) use locator::{Locator, Slot};
 #[cfg(test)]
 pub(crate) use os::faults;
+#[cfg(not(loom))]
+pub(crate) use os::Region;
 pub(crate) use os::{coarse_monotonic_ms, prefetch, thread_cpu_ns};
 pub(crate) use page::{ClassState, Freed, Slab, UnitId};
