@@ -156,26 +156,32 @@ impl Locked<'_> {
     }
 
     fn alloc_span(&mut self, len: usize, arrival: Option<&Arrival>, prepaid: &mut u64) -> Result<Room, Shortage> {
-        let charge = self.ctx.arena.span_charge(len);
+        let arena = &self.ctx.arena;
+        let charge = arena.span_charge(len);
+        let pooled = if *prepaid >= charge { None } else { arena.take_pooled_span(len) };
+        if let Some(page) = pooled {
+            return Ok(Room::At(self.core.slab.add_span(arena, page, len)));
+        }
         if *prepaid >= charge {
             *prepaid -= charge;
-        } else {
-            if !self.ctx.arena.ledger.charge(Account::Slab, charge) {
-                // Who leaves for a large item is for its own shard's policy to say, newcomer in hand; a round at a
-                // time, until that has taken long.
-                if self.tries >= u64::from(ROUNDS) && !self.core.may_refuse() && self.squeeze_page() == Progress::Made {
-                    return Err(Shortage::Bytes(charge));
-                }
-                return match self.make_space(None, arrival) {
-                    Progress::TurnedAway => Ok(Room::TurnedAway),
-                    _ => Err(Shortage::Bytes(charge)),
-                };
+        } else if !arena.ledger.charge(Account::Slab, charge) {
+            // Who leaves for a large item is for its own shard's policy to say, newcomer in hand; a round at a time,
+            // until that has taken long.
+            let long = self.tries >= u64::from(ROUNDS) && !self.core.may_refuse();
+            if long && self.squeeze_page() == Progress::Made {
+                return Err(Shortage::Bytes(charge));
             }
+            if self.make_space(None, arrival) == Progress::TurnedAway {
+                return Ok(Room::TurnedAway);
+            }
+            // Often what has left was as large.
+            let Some(page) = self.ctx.arena.take_pooled_span(len) else { return Err(Shortage::Bytes(charge)) };
+            return Ok(Room::At(self.core.slab.add_span(&self.ctx.arena, page, len)));
         }
-        match self.core.slab.add_span(&self.ctx.arena, len) {
-            Ok(locator) => Ok(Room::At(locator)),
+        match arena.take_span(len) {
+            Ok(page) => Ok(Room::At(self.core.slab.add_span(arena, page, len))),
             Err(e) => {
-                self.ctx.arena.ledger.release(Account::Slab, charge);
+                arena.ledger.release(Account::Slab, charge);
                 Err(Shortage::Memory(e))
             }
         }

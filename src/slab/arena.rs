@@ -11,14 +11,14 @@
 //!
 //! Invariants:
 //! 1. A page belongs to the pool, to the free runs, or to one shard. Only the owner writes into it or its table entry.
-//! 2. Pooled pages are committed and charged; pages in free runs are neither.
+//! 2. Pooled pages and pooled spans are committed and charged; pages in free runs are neither.
 //! 3. Page 0 is never given out, so that no item has locator 0.
 //! 4. A span's pages are neighbours; only the operating-system pages that its item reaches into are committed and
 //!    charged.
 //! 5. The mapping lives as long as the arena, so reading any byte of it is always possible (`slab::os`, invariant 1).
 #![allow(unsafe_code)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use parking_lot::Mutex;
@@ -36,6 +36,9 @@ pub(crate) struct PageId(pub(crate) u32);
 
 /// Ledger bytes of one page's entries in the page table.
 const TABLE_ENTRY: u64 = 5;
+/// Spans in the pool at most, and the part of the limit that they may hold.
+const MOST_POOLED_SPANS: usize = 32;
+const POOLED_SPANS_SHARE: u64 = 64;
 
 /// See the module.
 #[derive(Debug)]
@@ -51,23 +54,49 @@ pub(crate) struct Arena {
     commit_failures: AtomicU64,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Free {
     /// First page that was never given out.
     fresh: u32,
     /// Committed pages of no class.
     pool: Vec<PageId>,
-    /// The fewest pooled pages there were since the pool was last looked at: nobody has needed so many.
-    idle: usize,
+    /// Committed spans of no item, the oldest first: a span's memory costs more to get than to fill.
+    spans: VecDeque<PooledSpan>,
+    /// Bytes of them.
+    span_bytes: u64,
+    /// The fewest pooled pages and spans there were since the pool was last looked at: nobody has needed so many.
+    idle: Pieces,
+    /// What was found idle then and was not given back yet.
+    surplus: Pieces,
     /// Uncommitted stretches that were spans or pages once: start to length.
     runs: BTreeMap<u32, u32>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct PooledSpan {
+    page: PageId,
+    /// The length it was made for.
+    len: usize,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Pieces {
+    pages: usize,
+    spans: usize,
 }
 
 impl Free {
     fn take_pooled(&mut self) -> Option<PageId> {
         let page = self.pool.pop();
-        self.idle = self.idle.min(self.pool.len());
+        self.idle.pages = self.idle.pages.min(self.pool.len());
         page
+    }
+
+    fn take_pooled_span(&mut self, at: usize, bytes: impl FnOnce(usize) -> usize) -> Option<PooledSpan> {
+        let span = self.spans.remove(at)?;
+        self.span_bytes -= bytes(span.len) as u64;
+        self.idle.spans = self.idle.spans.min(self.spans.len());
+        Some(span)
     }
 
     /// Takes `n` neighbouring uncommitted pages: from a run if one is long enough, else fresh.
@@ -124,7 +153,7 @@ impl Arena {
             page_size,
             page_shift: page_size.trailing_zeros(),
             page_count,
-            free: Mutex::new(Free { fresh: 1, pool: Vec::new(), idle: 0, runs: BTreeMap::new() }),
+            free: Mutex::new(Free { fresh: 1, ..Free::default() }),
             ledger,
             commit_failures: AtomicU64::new(0),
         };
@@ -145,9 +174,10 @@ impl Arena {
         self.commit_failures.load(Relaxed)
     }
 
-    /// Committed pages that belong to nobody at the moment.
+    /// Committed pages and spans that belong to nobody at the moment.
     pub(crate) fn pooled_bytes(&self) -> u64 {
-        self.free.lock().pool.len() as u64 * self.page_size as u64
+        let free = self.free.lock();
+        free.pool.len() as u64 * self.page_size as u64 + free.span_bytes
     }
 
     #[inline(always)]
@@ -226,8 +256,10 @@ impl Arena {
         if let Some(page) = self.free.lock().take_pooled() {
             return Ok(Some(page));
         }
-        if !self.ledger.charge(Account::Slab, self.page_size as u64 + TABLE_ENTRY) {
-            return Ok(None);
+        while !self.ledger.charge(Account::Slab, self.page_size as u64 + TABLE_ENTRY) {
+            if !self.give_back_span() {
+                return Ok(None);
+            }
         }
         self.commit_page().map(Some)
     }
@@ -271,11 +303,17 @@ impl Arena {
         self.free.lock().put_run(page, 1);
     }
 
-    /// Gives pooled pages back to the system until `bytes` more can be charged or the pool is empty; at most 64 of
-    /// them.
+    /// Gives pooled spans and pages back to the system until `bytes` more can be charged or the pool is empty; at most
+    /// 64 of each.
     pub(crate) fn trim_pool(&self, bytes: u64) {
+        let fits = || self.ledger.used() + bytes <= self.ledger.room();
         for _ in 0..64 {
-            if self.ledger.used() + bytes <= self.ledger.room() {
+            if fits() || !self.give_back_span() {
+                break;
+            }
+        }
+        for _ in 0..64 {
+            if fits() {
                 return;
             }
             let Some(page) = self.free.lock().take_pooled() else { return };
@@ -283,21 +321,42 @@ impl Arena {
         }
     }
 
-    /// Begins a new period of watching the pool; returns how many pages nobody has needed in the one that ends.
+    /// Begins a new period of watching the pool; returns how many pages and spans nobody has needed in the one that
+    /// ends.
     pub(crate) fn watch_pool(&self) -> usize {
         let mut free = self.free.lock();
-        let idle = free.idle;
-        free.idle = free.pool.len();
-        idle
+        free.surplus = free.idle;
+        free.idle = Pieces { pages: free.pool.len(), spans: free.spans.len() };
+        free.surplus.pages + free.surplus.spans
     }
 
-    /// Gives one pooled page back to the system; false if there is none.
+    /// Gives one of the pieces that [`watch_pool`](Arena::watch_pool) found back to the system; false if there is none
+    /// left.
     pub(crate) fn give_back_pooled(&self) -> bool {
-        let page = self.free.lock().take_pooled();
-        if let Some(page) = page {
-            self.decommit_page(page);
+        let mut free = self.free.lock();
+        if free.surplus.pages > 0 {
+            free.surplus.pages -= 1;
+            if let Some(page) = free.take_pooled() {
+                drop(free);
+                self.decommit_page(page);
+                return true;
+            }
         }
-        page.is_some()
+        if free.surplus.spans > 0 {
+            free.surplus.spans -= 1;
+            drop(free);
+            return self.give_back_span();
+        }
+        false
+    }
+
+    /// Gives the oldest pooled span back to the system; false if there is none.
+    fn give_back_span(&self) -> bool {
+        let span = self.free.lock().take_pooled_span(0, |len| self.span_bytes(len));
+        if let Some(PooledSpan { page, len }) = span {
+            self.decommit_span(page, len);
+        }
+        span.is_some()
     }
 
     /// Ledger bytes of a span for an item of `len` bytes.
@@ -321,21 +380,61 @@ impl Arena {
             self.commit_failures.fetch_add(1, Relaxed);
             self.free.lock().put_run(page, n);
         })?;
-        for i in 0..n {
-            self.set_owner(PageId(page.0 + i), ClassId::SPAN, 0);
-        }
+        self.own_span(page, n);
         Ok(page)
     }
 
-    /// Gives a span back, memory and charge.
-    pub(crate) fn release_span(&self, page: PageId, len: usize) {
-        let n = len.div_ceil(self.page_size) as u32;
+    /// A pooled span that is large enough for an item of `len` bytes, cut to its size; its charge goes to the caller.
+    pub(crate) fn take_pooled_span(&self, len: usize) -> Option<PageId> {
+        let wanted = self.span_bytes(len);
+        let span = {
+            let mut free = self.free.lock();
+            let enough = free.spans.iter().enumerate().filter(|(_, span)| self.span_bytes(span.len) >= wanted);
+            let (at, _) = enough.min_by_key(|(_, span)| self.span_bytes(span.len))?;
+            free.take_pooled_span(at, |len| self.span_bytes(len))?
+        };
+        let (n, had) = (len.div_ceil(self.page_size) as u32, span.len.div_ceil(self.page_size) as u32);
+        self.memory.give_back(self.page_start(span.page) + wanted, self.span_bytes(span.len) - wanted);
+        self.ledger.release(Account::Slab, self.span_charge(span.len) - self.span_charge(len));
+        if had > n {
+            self.free.lock().put_run(PageId(span.page.0 + n), had - n);
+        }
+        self.own_span(span.page, n);
+        Some(span.page)
+    }
+
+    fn own_span(&self, page: PageId, n: u32) {
         for i in 0..n {
+            self.set_owner(PageId(page.0 + i), ClassId::SPAN, 0);
+        }
+    }
+
+    /// Takes back a span without an item. It stays committed for the next taker unless the ledger is over its limit or
+    /// there are many already.
+    pub(crate) fn release_span(&self, page: PageId, len: usize) {
+        for i in 0..len.div_ceil(self.page_size) as u32 {
             self.set_owner(PageId(page.0 + i), ClassId::NONE, 0);
         }
+        let most = self.ledger.room() / POOLED_SPANS_SHARE;
+        let bytes = self.span_bytes(len) as u64;
+        if self.ledger.excess() > 0 || bytes > most {
+            return self.decommit_span(page, len);
+        }
+        let is_full = {
+            let mut free = self.free.lock();
+            free.spans.push_back(PooledSpan { page, len });
+            free.span_bytes += bytes;
+            free.spans.len() > MOST_POOLED_SPANS || free.span_bytes > most
+        };
+        if is_full {
+            self.give_back_span();
+        }
+    }
+
+    fn decommit_span(&self, page: PageId, len: usize) {
         self.memory.give_back(self.page_start(page), self.span_bytes(len));
         self.ledger.release(Account::Slab, self.span_charge(len));
-        self.free.lock().put_run(page, n);
+        self.free.lock().put_run(page, len.div_ceil(self.page_size) as u32);
     }
 
     fn no_address_space(&self) -> Error {
@@ -381,8 +480,38 @@ mod tests {
         for (page, len) in spans {
             arena.release_span(page, len);
         }
+        arena.trim_pool(1 << 20);
         let free = arena.free.lock();
         assert_eq!((arena.ledger.used(), free.fresh, free.runs.len()), (0, 1, 0));
+    }
+
+    #[test]
+    fn a_pooled_span_is_cut_to_the_size_of_the_next_item() {
+        let arena = arena(1 << 20);
+        assert!(arena.ledger.charge(Account::Slab, arena.span_charge(12_288)));
+        let page = arena.take_span(12_288).unwrap();
+        arena.release_span(page, 12_288);
+        assert_eq!(arena.pooled_bytes(), 12_288);
+        assert_eq!(arena.take_pooled_span(12_289), None);
+        assert_eq!(arena.take_pooled_span(5000), Some(page));
+        assert_eq!((arena.pooled_bytes(), arena.ledger.used()), (0, arena.span_charge(5000)));
+        arena.release_span(page, 5000);
+        // Two looks at the pool without anybody needing the span, and it goes.
+        assert_eq!((arena.watch_pool(), arena.give_back_pooled()), (0, false));
+        assert_eq!((arena.watch_pool(), arena.give_back_pooled()), (1, true));
+        assert_eq!((arena.ledger.used(), arena.free.lock().fresh), (0, 1));
+    }
+
+    #[test]
+    fn a_page_takes_the_room_of_pooled_spans() {
+        let arena = arena(256 << 10);
+        assert!(arena.ledger.charge(Account::Slab, arena.span_charge(4096)));
+        let span = arena.take_span(4096).unwrap();
+        let pages: Vec<_> = std::iter::from_fn(|| arena.take_page().unwrap()).collect();
+        arena.release_span(span, 4096);
+        assert_eq!(arena.pooled_bytes(), 4096);
+        assert!(arena.take_page().unwrap().is_some());
+        assert_eq!((arena.pooled_bytes(), pages.len()), (0, 62));
     }
 
     #[test]

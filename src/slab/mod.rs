@@ -28,9 +28,9 @@ pub(crate) use item::{Attributes, GENERATIONS, ItemRef};
 pub use item::{Kind, MAX_KEY_LEN, MAX_VALUE_LEN};
 pub(crate) use ledger::{Account, Ledger};
 pub(crate) use locator::{Locator, Slot};
-#[cfg(test)]
-pub(crate) use os::faults;
 #[cfg(not(loom))]
 pub(crate) use os::Region;
+#[cfg(test)]
+pub(crate) use os::faults;
 pub(crate) use os::{coarse_monotonic_ms, prefetch, thread_cpu_ns};
 pub(crate) use page::{ClassState, Freed, Slab, UnitId};

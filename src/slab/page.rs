@@ -20,7 +20,6 @@ use super::arena::{Arena, PageId};
 use super::class::{ClassId, Classes};
 use super::item::{self, Attributes, ItemRef};
 use super::locator::Locator;
-use crate::error::Result;
 
 /// The number of a page or span within its shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -238,15 +237,14 @@ impl Slab {
         self.link(id);
     }
 
-    /// A span for one item of `len` bytes; charged by the caller.
-    pub(crate) fn add_span(&mut self, arena: &Arena, len: usize) -> Result<Locator> {
-        let page = arena.take_span(len)?;
+    /// Takes over a span for one item of `len` bytes.
+    pub(crate) fn add_span(&mut self, arena: &Arena, page: PageId, len: usize) -> Locator {
         let id = self.new_unit(Unit::new(page, ClassId::SPAN, len as u32, 1, 1));
         arena.set_owner(page, ClassId::SPAN, id);
         self.owned_bytes += arena.span_charge(len);
         self.span_bytes += arena.span_charge(len);
         self.spans += 1;
-        Ok(Locator::from_offset(arena.page_start(page)))
+        Locator::from_offset(arena.page_start(page))
     }
 
     /// Frees a chunk that no reader can be inside any more.
