@@ -409,7 +409,7 @@ fuzz_target!(|input: (Setup, Vec<Op>)| {
     let clock = ManualClock::new(1_000_000);
     let built = Cache::builder()
         .max_memory(limit(setup.limit_kib))
-        .address_space(4 << 20)
+        .address_space(8 << 20)
         .page_size(1024)
         .chunk_size(32)
         .max_item_size(MAX_ITEM)
