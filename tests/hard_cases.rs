@@ -1,4 +1,5 @@
-//! Cases that are easily got wrong: rare candidates, values that cannot fit together, clears beside updates, full caches.
+//! Cases that are easily got wrong: rare candidates, values that cannot fit together, clears beside updates, full
+//! caches.
 #![allow(missing_docs)]
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};

@@ -4,8 +4,8 @@
 //!  bytes ─► Setup (policy, shards, limit) + [Op, Op, ...] ─► cache ─┐
 //!                                                       └──► twin ──┴─► same answers?
 //! ```
-//! Pages of 1 KiB and a limit of 64 to 128 KiB, so that a few dozen bytes of input reach eviction, page moves, growth and
-//! shrinking. Time and maintenance are the input's: nothing happens that it does not say.
+//! Pages of 1 KiB and a limit of 64 to 128 KiB, so that a few dozen bytes of input reach eviction, page moves, growth
+//! and shrinking. Time and maintenance are the input's: nothing happens that it does not say.
 #![no_main]
 
 mod twin;

@@ -44,8 +44,8 @@ impl Namespaces {
         self.clears.load(Acquire)
     }
 
-    /// Clears a namespace, if its next generation is free to use: `swept`, which is only asked if it was used before, says
-    /// up to which clear every shard has been swept. Otherwise a sweep has to come first.
+    /// Clears a namespace, if its next generation is free to use: `swept`, which is only asked if it was used before,
+    /// says up to which clear every shard has been swept. Otherwise a sweep has to come first.
     pub(crate) fn clear(&self, namespace: u8, swept: impl FnOnce() -> u64) -> bool {
         let mut retired = self.retired.lock();
         let now = self.generation(namespace);

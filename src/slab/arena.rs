@@ -79,7 +79,8 @@ struct Free {
 pub(crate) struct Prepaid {
     /// Charged, and nobody's yet.
     pub(crate) bytes: u64,
-    /// A committed span that is too large to be committed under a lock, and the length it is for. Charged beside `bytes`.
+    /// A committed span that is too large to be committed under a lock, and the length it is for. Charged beside
+    /// `bytes`.
     span: Option<(PageId, usize)>,
     /// Spans of any size are committed where they are needed.
     pub(crate) at_once: bool,
