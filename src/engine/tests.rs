@@ -98,15 +98,15 @@ fn items_leave_from_everywhere() {
             cache.set(&i.to_le_bytes(), &[1; 100]).unwrap();
         }
         let before = cache.len();
-        cache.set_max_memory(1 << 20).unwrap();
-        assert!(cache.len() <= before / 3, "{policy}: {} of {before} items are left", cache.len());
+        cache.set_max_memory(2 << 20).unwrap();
+        assert!(cache.len() <= before / 3 * 2, "{policy}: {} of {before} items are left", cache.len());
         let mut parts = [0u64; 32];
         for entry in &cache {
             parts[(cache.engine().key(0, &entry.key).hash >> 59) as usize] += 1;
         }
         let mean = cache.len() / 32;
         let (least, most) = (parts.iter().min().unwrap(), parts.iter().max().unwrap());
-        assert!(*least * 3 > mean && *most < mean * 3, "{policy}: from {least} to {most} items, {mean} on average");
+        assert!(*least * 2 > mean && *most < mean * 2, "{policy}: from {least} to {most} items, {mean} on average");
         cache.check_invariants();
     }
 }
