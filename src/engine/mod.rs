@@ -278,7 +278,7 @@ impl Engine {
                 }
                 // The home shard makes room each time the operation is tried. The others help when they have more, or
                 // when that leads nowhere.
-                let is_poor = home.owned_bytes() < self.ctx.fair_share() / 2;
+                let is_poor = home.owned_bytes() < self.ctx.fair_share() / 8 * 7;
                 if self.shards.len() > 1 && (is_poor || patience.rounds.is_multiple_of(8)) {
                     self.ask_others(home);
                 }

@@ -26,7 +26,7 @@ impl Engine {
         let before = found.len();
         for _ in 0..64 {
             // Some five items a bucket.
-            let wanted = count.saturating_sub(found.len() - before);
+            let wanted = count.max(1).saturating_sub(found.len() - before);
             if wanted == 0 {
                 break;
             }

@@ -137,7 +137,9 @@ impl Locked<'_> {
                 if let Some(locator) = self.core.slab.alloc(&self.ctx.arena, class) {
                     return Ok(Room::At(locator));
                 }
-                match self.ctx.arena.take_page() {
+                // What leaves here makes up for it, once more than a round is not needed.
+                let page = if round == 0 && self.is_rich() { Ok(None) } else { self.ctx.arena.take_page() };
+                match page {
                     Ok(Some(page)) => {
                         self.core.slab.add_page(&self.ctx.arena, &self.ctx.classes, class, page);
                         if let Some(locator) = self.core.slab.alloc(&self.ctx.arena, class) {
@@ -238,9 +240,17 @@ impl Locked<'_> {
         !needs_page && self.core.slab.classes.iter().enumerate().any(spares)
     }
 
-    /// Whether this shard owns much less than its share while the arena is empty.
+    /// Whether this shard owns clearly less than its share while the arena is empty.
     fn is_poor(&self) -> bool {
-        self.ctx.shard_count() > 1 && !self.asked && self.core.slab.owned_bytes < self.ctx.fair_share() / 2
+        self.ctx.shard_count() > 1 && !self.asked && self.core.slab.owned_bytes < self.ctx.fair_share() / 8 * 7
+    }
+
+    /// Whether it owns clearly more while there is little left. It then makes do with what it has: a shard whose policy
+    /// lets go of old items sooner than others would lose its memory to them otherwise.
+    fn is_rich(&self) -> bool {
+        let (ctx, owned) = (self.ctx, self.core.slab.owned_bytes);
+        let full = || ctx.arena.ledger.spare() < ctx.arena.ledger.room() / 16;
+        ctx.shard_count() > 1 && !self.core.may_refuse() && owned > ctx.fair_share() / 8 * 9 && full()
     }
 
     /// Whether other shards can still be asked for a page: for anything if their items may be evicted, else for the
@@ -484,7 +494,7 @@ impl Locked<'_> {
 
     /// Empties the page with the fewest live bytes of all: its items go to other pages of their class as far as those
     /// have room, and the rest is evicted. The way out when single victims, scattered over many classes, free no page.
-    fn squeeze_page(&mut self) -> Progress {
+    pub(super) fn squeeze_page(&mut self) -> Progress {
         self.busy();
         let announced = self.ctx.sessions.announced();
         let slab = &self.core.slab;

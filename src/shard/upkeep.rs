@@ -173,9 +173,13 @@ impl Locked<'_> {
             return have + missing;
         }
         self.make_space(None, None);
+        // The policy's victims may be small, and their chunks are filled again before a page of them is empty.
+        if account == Account::Index && !self.core.may_refuse() && self.ctx.arena.ledger.spare() == 0 {
+            self.squeeze_page();
+        }
         let ledger = &self.ctx.arena.ledger;
         self.ctx.arena.trim_pool(missing);
-        let part = missing.min(ledger.room().saturating_sub(ledger.used()));
+        let part = missing.min(ledger.spare());
         if part > 0 && ledger.charge(account, part) { have + part } else { have }
     }
 

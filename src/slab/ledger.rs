@@ -58,6 +58,11 @@ impl Ledger {
         self.accounts[account as usize].load(Relaxed)
     }
 
+    /// Bytes that can still be charged.
+    pub(crate) fn spare(&self) -> u64 {
+        self.room().saturating_sub(self.used())
+    }
+
     /// Bytes by which more is used than there is room (after the limit was lowered, or a forced charge).
     pub(crate) fn excess(&self) -> u64 {
         self.used().saturating_sub(self.room())
