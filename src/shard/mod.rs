@@ -286,6 +286,10 @@ impl Locked<'_> {
             });
         }
         assert_eq!((self.core.items, self.core.chunk_bytes, self.core.volatile_items), (items, bytes, volatile));
+        // A policy that takes over does not know all items yet.
+        if self.core.adopting.is_none() {
+            self.with_policy(None, |policy, shared, view| policy.check(shared, view));
+        }
         for (namespace, counted) in tallies.iter().enumerate().take(self.core.tallies.len()) {
             let tally = *self.tally(namespace as u8);
             assert_eq!((tally.items, tally.payload), (counted.items, counted.payload), "namespace {namespace}");

@@ -127,6 +127,10 @@ impl Store for View<'_> {
         if self.slab.spans > 0 { self.slab.span_bytes.min(u64::from(u32::MAX)) as u32 } else { largest }
     }
 
+    fn only_size(&self) -> Option<u32> {
+        self.class.map(|class| self.classes.chunk_size(class))
+    }
+
     #[inline(always)]
     fn buckets(
         &self,

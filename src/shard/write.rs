@@ -265,7 +265,7 @@ impl Locked<'_> {
         let volatile = self.item(locator).has_end();
         if let Some(old) = old {
             let Some(cause) = self.end_of(self.item(old.locator)) else {
-                self.publish_over(old, locator, volatile, origin);
+                self.publish_over(hash, old, locator, volatile, origin);
                 return Ok(());
             };
             self.remove(old, cause);
@@ -278,7 +278,7 @@ impl Locked<'_> {
         self.publish_new(hash, locator, arrival, volatile)
     }
 
-    fn publish_over(&mut self, old: Found, locator: Locator, volatile: bool, origin: Origin) {
+    fn publish_over(&mut self, hash: u64, old: Found, locator: Locator, volatile: bool, origin: Origin) {
         let bits = old.slot.bits();
         let fetched = origin != Origin::Given && old.slot.is_fetched();
         let fresh = Slot::new(locator, bits, volatile, fetched);
@@ -288,7 +288,7 @@ impl Locked<'_> {
         let new_size = self.core.slab.chunk_of(&self.ctx.arena, locator);
         if self.is_adopted(old.place) {
             let core = &mut *self.core;
-            let better = core.policy.overwritten(&self.shard.shared, last.bits(), old_size, new_size);
+            let better = core.policy.overwritten(&self.shard.shared, hash, last.bits(), old_size, new_size);
             // The policy's account is that of `better` now. If a reader has changed the slot meanwhile, it did so from
             // `bits`
             // and moved the account from there, so that is where it has to be.
