@@ -405,13 +405,8 @@ impl Locked<'_> {
         let announced = self.ctx.sessions.announced();
         let unread = |unit| self.is_unread(unit, &announced);
         let sparsest = self.core.slab.sparsest(from, unread);
-        let any = || {
-            let all = (0..self.core.slab.unit_count()).map(UnitId);
-            all.into_iter().find(|&unit| {
-                let slab = &self.core.slab;
-                slab.exists(unit) && slab.unit(unit).class == from && slab.unit(unit).pinned == 0 && unread(unit)
-            })
-        };
+        let slab = &self.core.slab;
+        let any = || slab.units_of(from).iter().copied().find(|&unit| slab.unit(unit).pinned == 0 && unread(unit));
         let Some(unit) = sparsest.or_else(any) else { return false };
         self.busy();
         if !self.empty_page(unit) && (self.core.may_refuse() || !self.evict_page(unit)) {
@@ -491,8 +486,7 @@ impl Locked<'_> {
         let unread = |unit| self.is_unread(unit, &announced);
         let sparsest = (0..slab.classes.len()).filter_map(|class| slab.sparsest(ClassId(class as u8), unread));
         let live = |unit: &UnitId| slab.unit(*unit).used * slab.unit(*unit).chunk;
-        let any =
-            || (0..slab.unit_count()).map(UnitId).find(|&u| slab.exists(u) && slab.unit(u).pinned == 0 && unread(u));
+        let any = || slab.all_units().find(|&unit| slab.unit(unit).pinned == 0 && unread(unit));
         let Some(unit) = sparsest.min_by_key(live).or_else(any) else { return Progress::Stuck };
         let is_page = self.core.slab.unit(unit).class != ClassId::SPAN;
         if is_page && self.empty_page(unit) || self.evict_page(unit) { Progress::Made } else { Progress::Stuck }
