@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use super::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::policy::{EvictionPolicy, Objective};
-use crate::shard::Automove;
 use crate::slab::{Account, ClassId, thread_cpu_ns};
 
 /// Figures of maintenance.
@@ -23,6 +22,8 @@ pub(super) struct UpkeepState {
 
 /// A pooled page that nobody has needed for so long goes back to the system.
 const POOL_PERIOD_MS: u64 = 5_000;
+/// Pages that one call moves between classes at most.
+const MOVES: u32 = 16;
 /// Buckets that a policy which takes over is shown in one hold of a lock.
 const ADOPT_STEP: u64 = 128;
 
@@ -204,18 +205,22 @@ impl Engine {
         if self.ctx.arena.ledger.excess() > 0 {
             self.shrink_to_limit();
         }
-        if self.ctx.automove() == Automove::Slow {
-            for shard in &self.shards {
-                shard.lock(&self.ctx).move_page(None);
-            }
-        }
-        let mut done = false;
+        let (mut done, mut moves) = (false, MOVES);
         while !done && used() < budget {
             done = true;
             for shard in &self.shards {
                 done &= !shard.upkeep_once(&self.ctx);
                 if used() >= budget {
                     break;
+                }
+            }
+            // Pages move when nothing more urgent is left.
+            if done {
+                for shard in &self.shards {
+                    if moves > 0 && used() < budget && shard.lock(&self.ctx).move_step() {
+                        moves -= 1;
+                        done = false;
+                    }
                 }
             }
         }

@@ -126,6 +126,8 @@ pub(crate) struct Core {
     side_charged: u64,
     writes_to_upkeep: u32,
     next_token: u64,
+    /// When maintenance may move pages again, after it could not.
+    moves_after: u64,
     flush: sweep::FlushPass,
     /// The next bucket whose items the present policy has not seen yet, after a change of policy.
     adopting: Option<u64>,
@@ -169,6 +171,7 @@ impl Shard {
             side_charged: 0,
             writes_to_upkeep: 1,
             next_token: 1,
+            moves_after: 0,
             flush: sweep::FlushPass::default(),
             adopting: None,
             random: seed | 1,

@@ -76,6 +76,11 @@ pub(crate) enum Progress {
 const ROUNDS: u32 = 8;
 /// Spans up to this many bytes are committed under the shard's lock: some 50 us.
 const COMMIT_INSIDE: u64 = 256 << 10;
+/// Pages' worth of free chunks from which on maintenance moves pages, so that what comes and goes finds room in its
+/// class.
+const SLOW_SPARE: u32 = 2;
+/// Maintenance leaves a shard's pages where they are for so long after one could not be emptied.
+const MOVE_RETRY_MS: u64 = 1000;
 /// Victims of one round at most.
 const BATCH: u64 = 8;
 
@@ -376,21 +381,49 @@ impl Locked<'_> {
         announced.get(i).is_none_or(|&raw| raw >= end)
     }
 
-    /// Empties a page of the class that can best spare one, other than `to`, and gives it to the arena.
-    pub(crate) fn move_page(&mut self, to: Option<ClassId>) -> bool {
+    /// The class that can best spare a page: other than `to`, with so many pages' worth of free chunks.
+    fn sparing_class(&self, to: Option<ClassId>, pages: u32) -> Option<ClassId> {
         // Free chunks of all classes together, and some more.
         let free = self.core.slab.owned_bytes.saturating_sub(self.core.chunk_bytes);
         if free < self.ctx.arena.page_size() as u64 {
-            return false;
+            return None;
         }
         let classes = &self.ctx.classes;
         let spare = |(id, state): (usize, &crate::slab::ClassState)| {
             let class = ClassId(id as u8);
-            let can = state.free >= classes.chunks_per_page(class) && Some(class) != to;
+            let can = state.free >= classes.chunks_per_page(class) * pages && Some(class) != to;
             can.then(|| (u64::from(state.free) * u64::from(classes.chunk_size(class)), class))
         };
         let best = self.core.slab.classes.iter().enumerate().filter_map(spare).max_by_key(|&(bytes, _)| bytes);
-        let Some((_, class)) = best else { return false };
+        best.map(|(_, class)| class)
+    }
+
+    /// Empties a page of the class that can best spare one, other than `to`, and gives it to the arena.
+    pub(crate) fn move_page(&mut self, to: Option<ClassId>) -> bool {
+        self.sparing_class(to, 1).is_some_and(|class| self.move_page_of(class))
+    }
+
+    /// Whether maintenance is to move a page: under [`Automove::Slow`], from a class that keeps a page's worth of free
+    /// chunks even so, and not soon after one could not be emptied because it was being read.
+    pub(crate) fn has_move(&self) -> bool {
+        self.ctx.automove() == Automove::Slow
+            && self.now >= self.core.moves_after
+            && self.sparing_class(None, SLOW_SPARE).is_some()
+    }
+
+    /// Moves such a page. False if there is none, or if it could not be emptied.
+    pub(crate) fn move_step(&mut self) -> bool {
+        if !self.has_move() {
+            return false;
+        }
+        let moved = self.sparing_class(None, SLOW_SPARE).is_some_and(|class| self.move_page_of(class));
+        if !moved {
+            self.core.moves_after = self.now + MOVE_RETRY_MS;
+        }
+        moved
+    }
+
+    fn move_page_of(&mut self, class: ClassId) -> bool {
         self.busy();
         let announced = self.ctx.sessions.announced();
         let unread = |unit| self.is_unread(unit, &announced);
