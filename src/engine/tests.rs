@@ -1,8 +1,10 @@
-//! What cannot be tested from outside: the system refuses memory, which takes a fault put in by hand; and where in the
-//! table items leave.
+//! What cannot be tested from outside, because it takes a fault put in by hand or a look inside: the system refuses
+//! memory, the limit is exceeded, the index has no room; where in the table items leave.
+
+use std::time::Duration;
 
 use crate::slab::faults;
-use crate::{Cache, ErrorKind, EvictionPolicy, Maintenance};
+use crate::{Cache, ErrorKind, EvictionPolicy, Maintenance, ManualClock};
 
 /// Lets commits succeed again, also when a test fails.
 struct Refusing;
@@ -109,4 +111,43 @@ fn items_leave_from_everywhere() {
         assert!(*least * 2 > mean && *most < mean * 2, "{policy}: from {least} to {most} items, {mean} on average");
         cache.check_invariants();
     }
+}
+
+#[test]
+fn getting_within_the_limit_keeps_to_the_budget() {
+    let cache = small(EvictionPolicy::AllkeysLru);
+    for i in 0..3000u32 {
+        cache.set(&i.to_le_bytes(), &[i as u8; 100]).unwrap();
+    }
+    let (used, limit) = (cache.memory().used, 128 << 10);
+    assert!(used > 2 * limit);
+    cache.engine().ctx.arena.ledger.set_limit(limit);
+    assert!(!cache.run_maintenance(Duration::ZERO).done);
+    assert!(cache.memory().used >= used, "a budget of nothing was spent");
+    assert!((0..100).any(|_| cache.run_maintenance(Duration::from_secs(1)).done));
+    assert!(cache.memory().used <= limit);
+    cache.check_invariants();
+}
+
+#[test]
+fn maintenance_gives_up_for_a_while_where_nothing_may_leave() {
+    let clock = ManualClock::new(1000);
+    let builder = Cache::builder().max_memory(4 << 20).page_size(4096).shards(1).policy(EvictionPolicy::NoEviction);
+    let cache = builder.seed(1).clock(clock.clone()).maintenance(Maintenance::Manual).build().unwrap();
+    let stored = (0..50_000u32).filter(|i| cache.set(&i.to_le_bytes(), &[*i as u8; 100]).is_ok()).count() as u64;
+    cache.set_max_memory(1 << 20).unwrap();
+    assert!(cache.memory().used > 3 << 20 && cache.len() == stored, "what may not leave stays");
+    assert_eq!(cache.set(b"new", b"v").unwrap_err().kind(), ErrorKind::OutOfMemory);
+    let engine = cache.engine();
+    assert!(!engine.needs_upkeep() && cache.run_maintenance(Duration::from_secs(1)).done, "not again at once");
+    clock.advance(Duration::from_secs(6));
+    assert!(engine.needs_upkeep());
+    assert!(cache.run_maintenance(Duration::from_secs(1)).done && !engine.needs_upkeep());
+    let removed = (0..50_000u32).filter(|i| cache.remove(&i.to_le_bytes())).count() as u64;
+    assert_eq!(removed, stored);
+    clock.advance(Duration::from_secs(6));
+    while !cache.run_maintenance(Duration::from_secs(1)).done {}
+    assert!(cache.memory().used <= 1 << 20, "{:?}", cache.memory());
+    cache.set(b"new", b"v").unwrap();
+    cache.check_invariants();
 }
