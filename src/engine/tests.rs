@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::slab::faults;
-use crate::{Cache, ErrorKind, EvictionPolicy, Maintenance, ManualClock};
+use crate::{Cache, ErrorKind, EvictionPolicy, Maintenance, ManualClock, Objective, SetOptions};
 
 /// Lets commits succeed again, also when a test fails.
 struct Refusing;
@@ -150,4 +150,77 @@ fn maintenance_gives_up_for_a_while_where_nothing_may_leave() {
     assert!(cache.memory().used <= 1 << 20, "{:?}", cache.memory());
     cache.set(b"new", b"v").unwrap();
     cache.check_invariants();
+}
+
+/// A cache without eviction whose index is growing and cannot get on with it, so that it is full where it has not grown.
+fn stuck_while_growing() -> (Cache, u32) {
+    let builder = Cache::builder().max_memory(8 << 20).page_size(4096).shards(1).policy(EvictionPolicy::NoEviction);
+    let cache = builder.seed(1).maintenance(Maintenance::Manual).build().unwrap();
+    let (engine, mut stored) = (cache.engine(), 0);
+    while stored < 10_000 || !engine.shards[0].table.is_resizing() {
+        cache.set(&(stored as u32).to_le_bytes(), b"v").unwrap();
+        stored += 1;
+    }
+    // The table's size does not change while a policy takes over.
+    engine.shards[0].lock(&engine.ctx).change_policy(EvictionPolicy::NoEviction, Objective::Hits);
+    (cache, stored)
+}
+
+#[test]
+fn an_update_without_room_in_the_index_changes_nothing() {
+    let (cache, stored) = stuck_while_growing();
+    let engine = cache.engine();
+    let (mut refused, mut n) = (0, 0u32);
+    while refused < 200 {
+        n += 1;
+        let keys: Vec<Vec<u8>> = (0..4u32).map(|i| [n.to_le_bytes(), i.to_le_bytes()].concat()).collect();
+        let (old, gone) = ((n % stored).to_le_bytes().to_vec(), ((n + 5000) % stored).to_le_bytes().to_vec());
+        let keys: Vec<Vec<u8>> = [gone.clone(), old.clone()].into_iter().chain(keys).collect();
+        let before = (cache.len(), cache.stats().stored, cache.read(&old, <[u8]>::to_vec));
+        let was_there = cache.contains(&gone);
+        let updated = cache.update(&keys, |update| {
+            update.remove(0);
+            (1..6).for_each(|i| update.set(i, &n.to_le_bytes()));
+        });
+        let there = keys[2..].iter().filter(|key| cache.contains(key)).count();
+        match updated {
+            Ok(()) => assert_eq!(there, 4),
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::OutOfMemory);
+                assert_eq!(there, 0, "all or nothing, in round {n}");
+                assert_eq!((cache.len(), cache.stats().stored, cache.read(&old, <[u8]>::to_vec)), before);
+                assert_eq!(cache.contains(&gone), was_there);
+                refused += 1;
+            }
+        }
+    }
+    while !engine.shards[0].lock(&engine.ctx).adopt_step(EvictionPolicy::NoEviction, 128) {}
+    cache.check_invariants();
+    cache.update(&[b"new", b"two"], |update| (0..2).for_each(|i| update.set(i, b"v"))).unwrap();
+    cache.check_invariants();
+}
+
+#[test]
+fn a_value_that_may_leave_for_its_own_successor_is_replaced() {
+    for len in [8, 60, 120, 300, 700, 1500] {
+        let cache = small(EvictionPolicy::VolatileLru);
+        let full = (0..).find(|i: &u32| cache.set(&i.to_le_bytes(), b"v").is_err());
+        assert!(full.is_some_and(|full| full > 5000));
+        (0..1000u32).for_each(|i| assert!(cache.remove(&i.to_le_bytes())));
+        let spec = SetOptions::new().ttl(Duration::from_secs(100));
+        cache.set_with(b"only", b"v", &spec).unwrap();
+        let mut n = 0;
+        while cache.contains(b"only") && cache.set(format!("{n}").as_bytes(), b"v").is_ok() {
+            n += 1;
+        }
+        // All is full, and nothing but this one may leave: it, or the room it had in the index, is the next one's.
+        cache.remove(b"0");
+        cache.remove(b"1");
+        if cache.contains(b"only") || cache.set_with(b"only", b"v", &spec).is_ok() {
+            let replaced = cache.set_with(b"only", &vec![2; len], &spec);
+            assert!(replaced.is_ok(), "{len} bytes: {replaced:?}");
+            assert_eq!(cache.read(b"only", |value| value.len()), Some(len));
+        }
+        cache.check_invariants();
+    }
 }

@@ -253,6 +253,14 @@ impl Locked<'_> {
         self.publish_at(hash, locator, old, arrival, Origin::Given)
     }
 
+    /// Takes a new item that was just published out of the table again, as if it had never been there.
+    pub(crate) fn unpublish(&mut self, hash: u64, locator: Locator) {
+        if let Some((place, slot)) = self.shard.table.find_locator(hash, locator) {
+            self.remove(Found { place, slot, locator }, Cause::Removed);
+            self.core.counts.stored -= 1;
+        }
+    }
+
     /// The same when it is known what is there.
     fn publish_at(
         &mut self,
@@ -384,7 +392,8 @@ impl Locked<'_> {
                 Ok(Stored::TurnedAway)
             }
             Room::At(locator) => {
-                // Making room may have moved it, or made it leave.
+                // Making room may have moved it, or made it leave. Then its slot, in one of the key's two buckets, is free
+                // for the new one, so that this cannot fail for want of room in the index.
                 let known = known.and_then(|known| self.find_again(known, new));
                 if over && known.is_none() {
                     self.retire_unpublished(locator);
