@@ -40,7 +40,7 @@ fn a_class_keeps_its_order_while_another_evicts() {
                 cache.set(&name('c', i), &[1; 100]).unwrap();
             }
             cache.check_invariants();
-            let left = used.iter().filter(|name| cache.contains(**name)).count();
+            let left = used.iter().filter(|name| cache.contains(name)).count();
             assert!(
                 left * 100 >= used.len() * 98,
                 "{policy} {automove:?}: {left} of {} used ones are left",

@@ -315,8 +315,8 @@ impl Cache {
     /// steps that hold a shard's lock for a fraction of a millisecond each.
     ///
     /// What may not leave stays: all items under [`NoEviction`](EvictionPolicy::NoEviction), those without a deadline
-    /// under a `volatile-` policy, values that guards hold. The new limit then holds for writes, which are refused where
-    /// they need memory, and [`memory`](Self::memory) says by how much [`used`](MemoryReport::used) is above
+    /// under a `volatile-` policy, values that guards hold. The new limit then holds for writes, which are refused
+    /// where they need memory, and [`memory`](Self::memory) says by how much [`used`](MemoryReport::used) is above
     /// [`limit`](MemoryReport::limit). It comes down as items are removed or end; maintenance tries again every five
     /// seconds.
     ///

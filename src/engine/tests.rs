@@ -152,13 +152,13 @@ fn maintenance_gives_up_for_a_while_where_nothing_may_leave() {
     cache.check_invariants();
 }
 
-/// A cache without eviction whose index is growing and cannot get on with it, so that it is full where it has not grown.
+/// A cache without eviction whose index is growing and cannot get on with it: full where it has not grown yet.
 fn stuck_while_growing() -> (Cache, u32) {
     let builder = Cache::builder().max_memory(8 << 20).page_size(4096).shards(1).policy(EvictionPolicy::NoEviction);
     let cache = builder.seed(1).maintenance(Maintenance::Manual).build().unwrap();
-    let (engine, mut stored) = (cache.engine(), 0);
+    let (engine, mut stored) = (cache.engine(), 0u32);
     while stored < 10_000 || !engine.shards[0].table.is_resizing() {
-        cache.set(&(stored as u32).to_le_bytes(), b"v").unwrap();
+        cache.set(&stored.to_le_bytes(), b"v").unwrap();
         stored += 1;
     }
     // The table's size does not change while a policy takes over.

@@ -6,8 +6,8 @@
 //! table of fingerprints ([`Ghost`]); and one victim costs at most [`LOOKS`] looks: then the item at hand leaves
 //! whatever its counter. A newcomer larger than small's share is turned away when there is no free room, and not
 //! remembered, as in the authors' simulator. Where only items of one size may leave, each size has a hand of its own in
-//! either queue ([`Ring::pass`]), and the items of other sizes stay where they are. State: 1 bit queue, 2 bits of uses, 19 bits of the position in the ring. A
-//! hit: one compare-and-swap until it was used three times, then nothing.
+//! either queue ([`Ring::pass`]), and the items of other sizes stay where they are. State: 1 bit queue, 2 bits of uses,
+//! 19 bits of the position in the ring. A hit: one compare-and-swap until it was used three times, then nothing.
 
 use super::ghost::Ghost;
 use super::ring::Ring;
@@ -153,7 +153,7 @@ impl S3Fifo {
         None
     }
 
-    /// Moves an item whose entry was taken out to the end of main: from small with no uses, from main with one use less.
+    /// Moves an item whose entry was taken out to the end of main: from small with no uses, from main with one less.
     fn move_to_main<S: Store>(
         &mut self,
         store: &S,

@@ -6,8 +6,8 @@
 //! item under it and whose end takes the newcomers, and `behind` it, the items it has passed. When nothing is ahead,
 //! the two change places at once: the hand is back at the oldest item. One victim costs at most [`LOOKS`] looks. Where
 //! only items of one size may leave, each size has a hand of its own ([`Ring::pass`]), which goes round by itself, and
-//! the items of other sizes stay where they are. State: 1 bit visited, 1 bit which ring, 20 bits of the position in it. A hit: one compare-and-swap for the first use after
-//! the hand passed, then nothing.
+//! the items of other sizes stay where they are. State: 1 bit visited, 1 bit which ring, 20 bits of the position in it.
+//! A hit: one compare-and-swap for the first use after the hand passed, then nothing.
 
 use super::ring::Ring;
 use super::sample::Draw;

@@ -392,8 +392,8 @@ impl Locked<'_> {
                 Ok(Stored::TurnedAway)
             }
             Room::At(locator) => {
-                // Making room may have moved it, or made it leave. Then its slot, in one of the key's two buckets, is free
-                // for the new one, so that this cannot fail for want of room in the index.
+                // Making room may have moved it, or made it leave. Then its slot, in one of the key's two buckets, is
+                // free for the new one, so that this cannot fail for want of room in the index.
                 let known = known.and_then(|known| self.find_again(known, new));
                 if over && known.is_none() {
                     self.retire_unpublished(locator);

@@ -208,7 +208,7 @@ impl Slab {
     pub(crate) fn chunks_from(&self, arena: &Arena, unit: UnitId, r: u32) -> impl Iterator<Item = Locator> + use<> {
         let u = self.unit(unit);
         let (start, chunk, cut) = (arena.page_start(u.page), u.chunk as usize, u.cut as usize);
-        let first = (u64::from(r) * u64::from(u.cut) >> 32) as usize;
+        let first = ((u64::from(r) * u64::from(u.cut)) >> 32) as usize;
         (first..cut).chain(0..first).map(move |i| Locator::from_offset(start + i * chunk))
     }
 
@@ -557,7 +557,7 @@ mod tests {
         let cut: Vec<Locator> = (0..10).map(|_| slab.alloc(&arena, ClassId(0)).unwrap()).collect();
         for r in [0, 1 << 30, u32::MAX / 2, u32::MAX] {
             let mut shown: Vec<Locator> = slab.chunks_from(&arena, unit, r).collect();
-            let first = (u64::from(r) * 10 >> 32) as usize;
+            let first = ((u64::from(r) * 10) >> 32) as usize;
             assert_eq!(shown[0], cut[first]);
             shown.sort_unstable_by_key(|locator| locator.raw());
             assert_eq!(shown, cut);
