@@ -102,6 +102,11 @@
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!("larder needs a 64-bit target: its arena reserves more address space than smaller ones have");
 
+#[cfg(not(unix))]
+compile_error!(
+    "larder needs a Unix system, such as Linux: it reserves, commits and gives back memory with mmap and madvise"
+);
+
 mod api;
 mod clock;
 mod engine;

@@ -1,9 +1,13 @@
 //! What a program can get wrong, and what can run out: every refusal says why, loses nothing, and leaves the cache
 //! usable.
 
+use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{Receiver, Sender, channel};
 
-use larder::{Arithmetic, Cache, CacheBuilder, Cursor, ErrorKind, EvictionPolicy, Maintenance, SetOptions, Token};
+use larder::{
+    Arithmetic, Cache, CacheBuilder, Cursor, ErrorKind, EvictionPolicy, Guard, Maintenance, SetOptions, Token,
+};
 
 /// What is charged whether there is room or not: a thread's session and the shards' own tables.
 const SLACK: u64 = 32 << 10;
@@ -196,14 +200,77 @@ fn guards_that_are_never_dropped() {
             }
         });
     });
-    // Whoever comes next has the session of the thread that has leaked them.
+    // Leaked guards of threads that are gone share sessions: eight to each.
+    for i in 300..400u32 {
+        let leak = || {
+            cache.set(&i.to_le_bytes(), &[1; 100]).unwrap();
+            std::mem::forget(cache.get(&i.to_le_bytes()));
+        };
+        // Joined by hand: that waits for the thread's destructors too, the scope does not.
+        std::thread::scope(|scope| scope.spawn(leak).join().unwrap());
+    }
+    let sessions = cache.stats().sessions;
+    assert!(sessions <= 2 + 100 / 8 + 1, "{sessions} sessions");
     for i in 0..20_000u32 {
         cache.set(&i.to_le_bytes(), &[2; 100]).unwrap();
         assert_eq!(cache.read(&i.to_le_bytes(), |value| value[0]), Some(2));
     }
     within_limit(&cache);
     cache.check_invariants();
-    assert!(cache.memory().waiting_for_readers <= 8 + 64, "{:?}", cache.memory());
+    assert!(cache.memory().waiting_for_readers <= 100 + 8 + 64, "{:?}", cache.memory());
+}
+
+/// A guard in a thread-local value that is destroyed after the thread has given its session up.
+struct Late {
+    guard: Option<Guard<'static>>,
+    ending: Option<(Sender<()>, Receiver<()>)>,
+}
+
+impl Drop for Late {
+    fn drop(&mut self) {
+        let (Some(guard), Some((ended, go_on))) = (self.guard.take(), self.ending.take()) else { return };
+        ended.send(()).unwrap();
+        go_on.recv().unwrap();
+        assert!(guard.iter().all(|&byte| byte == 7), "it reads on while another thread has the session");
+        drop(guard);
+        ended.send(()).unwrap();
+    }
+}
+
+thread_local! {
+    static LATE: RefCell<Late> = const { RefCell::new(Late { guard: None, ending: None }) };
+}
+
+#[test]
+fn a_guard_that_outlives_its_threads_session() {
+    let cache: &'static Cache = Box::leak(Box::new(small(EvictionPolicy::AllkeysLru)));
+    std::thread::spawn(|| cache.set(b"held", &[7; 100]).unwrap()).join().unwrap();
+    let ((ended, is_ended), (go_on, may_go_on)) = (channel(), channel());
+    let holder = std::thread::spawn(move || {
+        // Before the thread's first use of the cache: so it is destroyed after what that sets up.
+        LATE.with_borrow_mut(|late| late.ending = Some((ended, may_go_on)));
+        LATE.with_borrow_mut(|late| late.guard = cache.get(b"held").unwrap());
+    });
+    is_ended.recv().unwrap();
+    let second = std::thread::spawn(move || {
+        for i in 0..20_000u32 {
+            cache.set(&i.to_le_bytes(), &[2; 100]).unwrap();
+            let guard = cache.get(&i.to_le_bytes()).unwrap().unwrap();
+            assert!(guard.iter().all(|&byte| byte == 2));
+        }
+        assert_eq!(cache.stats().sessions, 1, "it has the session that the guard is in");
+        let held: Vec<_> = (19_990..20_000u32).map(|i| cache.get(&i.to_le_bytes()).unwrap().unwrap()).collect();
+        go_on.send(()).unwrap();
+        is_ended.recv().unwrap();
+        for i in 0..20_000u32 {
+            cache.set(&i.to_le_bytes(), &[3; 100]).unwrap();
+            assert!(cache.get(&i.to_le_bytes()).unwrap().unwrap().iter().all(|&byte| byte == 3));
+        }
+        assert!(held.iter().all(|guard| guard.iter().all(|&byte| byte == 2)));
+    });
+    second.join().unwrap();
+    holder.join().unwrap();
+    cache.check_invariants();
 }
 
 /// Fills a cache that refuses until it refuses; returns how many items there are.

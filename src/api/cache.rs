@@ -314,6 +314,12 @@ impl Cache {
     /// Changes the limit. When it is lowered, items leave and memory goes back to the system before this returns, in
     /// steps that hold a shard's lock for a fraction of a millisecond each.
     ///
+    /// What may not leave stays: all items under [`NoEviction`](EvictionPolicy::NoEviction), those without a deadline
+    /// under a `volatile-` policy, values that guards hold. The new limit then holds for writes, which are refused
+    /// where they need memory, and [`memory`](Self::memory) says by how much [`used`](MemoryReport::used) is above
+    /// [`limit`](MemoryReport::limit). It comes down as items are removed or end; maintenance tries again every five
+    /// seconds.
+    ///
     /// # Errors
     /// [`ErrorKind::InvalidConfig`] below the least that this cache's shards need, or beyond the reserved address
     /// space.
@@ -322,14 +328,15 @@ impl Cache {
     /// ```
     /// let cache = larder::Cache::new(4 << 20)?;
     /// cache.set_max_memory(2 << 20)?;
-    /// assert!(cache.memory().used <= 2 << 20);
+    /// assert!(cache.memory().used <= cache.memory().limit);
     /// # Ok::<(), larder::Error>(())
     /// ```
     pub fn set_max_memory(&self, bytes: u64) -> Result<()> {
         self.engine().set_max_memory(bytes)
     }
 
-    /// Changes how much of the limit items may not use.
+    /// Changes how much of the limit items may not use. Where that leaves too little for what is stored, items leave as
+    /// they do when [the limit is lowered](Self::set_max_memory).
     ///
     /// # Errors
     /// [`ErrorKind::InvalidConfig`] if too little would be left.

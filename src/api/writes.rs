@@ -14,7 +14,8 @@ impl Cache {
     ///
     /// # Errors
     /// [`KeyTooLong`](crate::ErrorKind::KeyTooLong), [`ItemTooLarge`](crate::ErrorKind::ItemTooLarge), and
-    /// [`OutOfMemory`](crate::ErrorKind::OutOfMemory) where the policy may not make room. What was there stays then.
+    /// [`OutOfMemory`](crate::ErrorKind::OutOfMemory) where the policy may not make room. What was there stays then,
+    /// unless it was itself evicted in the attempt, as an item with a deadline may be under a `volatile-` policy.
     ///
     /// # Examples
     /// ```

@@ -4,7 +4,8 @@
 //! 2. Let the program decide, without any lock: it may take its time, call the cache, or panic.
 //! 3. Lock the shards again. If anything that was seen has changed, go back to 1.
 //! 4. Stage all new values. If memory for one lacks, free the staged, unlock, find memory, go back to 3.
-//! 5. Publish and remove, all under the locks.
+//! 5. Publish and remove, all under the locks: new keys first, because a full index may have no room for one. If so,
+//!    those before it are taken back, and nothing has happened.
 //!
 //! So every update happens at one moment, between all other writes to these keys. A retry means that another write got
 //! through, so some thread always gets on.
@@ -220,6 +221,22 @@ impl Engine {
         locks: &mut Locks<'_>,
         staged: &[(usize, Locator)],
     ) -> Result<()> {
+        let (mut new, mut over): (SmallVec<[_; 4]>, SmallVec<[_; 4]>) = (SmallVec::new(), SmallVec::new());
+        for &(i, locator) in staged {
+            let is_there = self.locked(locks, keys[i]).find(keys[i].hash, keys[i].namespace, keys[i].bytes).is_some();
+            if is_there { &mut over } else { &mut new }.push((i, locator));
+        }
+        for (n, &(i, locator)) in new.iter().enumerate() {
+            if let Err(error) = self.locked(locks, keys[i]).publish(keys[i].hash, locator, None) {
+                for &(i, locator) in &new[..n] {
+                    self.locked(locks, keys[i]).unpublish(keys[i].hash, locator);
+                }
+                for &(i, locator) in new[n + 1..].iter().chain(&over) {
+                    self.locked(locks, keys[i]).retire_unpublished(locator);
+                }
+                return Err(error);
+            }
+        }
         let session = self.ctx.sessions.current();
         for (&key, effect) in keys.iter().zip(effects) {
             if matches!(effect, Effect::Remove) {
@@ -235,15 +252,16 @@ impl Engine {
                 }
             }
         }
-        let mut first_error = Ok(());
-        for &(i, locator) in staged {
-            let locked = self.locked(locks, keys[i]);
-            if let Err(error) = locked.publish(keys[i].hash, locator, None) {
-                first_error = Err(error);
-            }
-            locked.after_write();
+        let mut outcome = Ok(());
+        for (i, locator) in over {
+            // Fails only if what it replaces has left for the new ones, and that only where others may leave for it.
+            let published = self.locked(locks, keys[i]).publish(keys[i].hash, locator, None);
+            outcome = outcome.and(published);
+        }
+        for &(i, _) in staged {
+            self.locked(locks, keys[i]).after_write();
             session.count(crate::index::Counter::Sets);
         }
-        first_error
+        outcome
     }
 }

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use super::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::policy::{EvictionPolicy, Objective};
-use crate::shard::Automove;
 use crate::slab::{Account, ClassId, thread_cpu_ns};
 
 /// Figures of maintenance.
@@ -19,10 +18,16 @@ pub(super) struct UpkeepState {
     pool_watched_at: AtomicU64,
     pool_idle: AtomicU64,
     pub(super) cpu_ns: AtomicU64,
+    /// When maintenance tries again to get within the limit, after nothing was left that could leave.
+    shrink_after: AtomicU64,
 }
 
 /// A pooled page that nobody has needed for so long goes back to the system.
 const POOL_PERIOD_MS: u64 = 5_000;
+/// Maintenance tries so long after it could not get within the limit once more.
+const SHRINK_RETRY_MS: u64 = 5_000;
+/// Pages that one call moves between classes at most.
+const MOVES: u32 = 16;
 /// Buckets that a policy which takes over is shown in one hold of a lock.
 const ADOPT_STEP: u64 = 128;
 
@@ -83,8 +88,8 @@ impl Engine {
         self.shards.iter().map(|s| s.lock(&self.ctx).tally(namespace).items).sum()
     }
 
-    /// Changes the limit. Items leave at once as far as needed, a page at a time; memory above it goes back to the
-    /// system.
+    /// Changes the limit. Items leave at once as far as needed and allowed, a page at a time; memory above it goes back
+    /// to the system.
     pub(crate) fn set_max_memory(&self, limit: u64) -> Result<()> {
         let (ledger, least) = (&self.ctx.arena.ledger, (self.shards.len() * self.ctx.arena.page_size() * 4) as u64);
         let least = least.max(64 << 10) + ledger.reserved();
@@ -99,7 +104,7 @@ impl Engine {
             ));
         }
         ledger.set_limit(limit);
-        self.shrink_to_limit();
+        self.shrink_to_limit(|| false);
         Ok(())
     }
 
@@ -115,30 +120,39 @@ impl Engine {
             ));
         }
         ledger.set_reserved(reserved);
-        self.shrink_to_limit();
+        self.shrink_to_limit(|| false);
         Ok(())
     }
 
-    /// Gives memory back, a page a hold, until the ledger is within its room or nothing more can go.
-    fn shrink_to_limit(&self) {
+    /// Gives memory back, a page a hold, until the ledger is within its room, nothing more can go, or it was `enough`
+    /// for now.
+    fn shrink_to_limit(&self, enough: impl Fn() -> bool) {
+        let ledger = &self.ctx.arena.ledger;
         let mut stuck = 0;
-        while self.ctx.arena.ledger.excess() > 0 && stuck < 3 {
-            let before = self.ctx.arena.ledger.used();
+        while ledger.excess() > 0 && stuck < 3 {
+            let before = ledger.used();
             for shard in &self.shards {
                 // Evictions do not free a page each time: some rounds a shard before it is called stuck.
                 for _ in 0..256 {
-                    if self.ctx.arena.ledger.excess() == 0 {
+                    if ledger.excess() == 0 || enough() {
                         return;
                     }
-                    let used = self.ctx.arena.ledger.used();
+                    let used = ledger.used();
                     let progress = shard.lock(&self.ctx).give_back();
-                    if progress != crate::shard::Progress::Made || self.ctx.arena.ledger.used() < used {
+                    if progress != crate::shard::Progress::Made || ledger.used() < used {
                         break;
                     }
                 }
             }
-            stuck = if self.ctx.arena.ledger.used() < before { 0 } else { stuck + 1 };
+            stuck = if ledger.used() < before { 0 } else { stuck + 1 };
         }
+        let after = if ledger.excess() > 0 { self.ctx.now().saturating_add(SHRINK_RETRY_MS) } else { 0 };
+        self.upkeep.shrink_after.store(after, Relaxed);
+    }
+
+    /// Whether more is in use than there is room, and it has not just been found that nothing can be done about it.
+    fn is_over(&self) -> bool {
+        self.ctx.arena.ledger.excess() > 0 && self.ctx.now() >= self.upkeep.shrink_after.load(Relaxed)
     }
 
     /// Changes the policy. Stored items stay; the new policy starts without knowing how they were used.
@@ -152,7 +166,7 @@ impl Engine {
             while !shard.lock(&self.ctx).adopt_step(policy, ADOPT_STEP) {}
         }
         // What the old policy might not give up, the new one may.
-        self.shrink_to_limit();
+        self.shrink_to_limit(|| false);
     }
 
     /// Moves a page from one class to another, or to the class that asks next. False if there was none to move.
@@ -174,7 +188,7 @@ impl Engine {
 
     /// Whether maintenance has something to do.
     pub(crate) fn needs_upkeep(&self) -> bool {
-        self.ctx.arena.ledger.excess() > 0 || self.has_work()
+        self.is_over() || self.has_work()
     }
 
     /// Whether there is something to do that maintenance is sure to get done.
@@ -201,21 +215,25 @@ impl Engine {
             ns => Duration::from_nanos(ns),
         };
         self.before();
-        if self.ctx.arena.ledger.excess() > 0 {
-            self.shrink_to_limit();
+        if self.is_over() {
+            self.shrink_to_limit(|| used() >= budget);
         }
-        if self.ctx.automove() == Automove::Slow {
-            for shard in &self.shards {
-                shard.lock(&self.ctx).move_page(None);
-            }
-        }
-        let mut done = false;
+        let (mut done, mut moves) = (false, MOVES);
         while !done && used() < budget {
             done = true;
             for shard in &self.shards {
                 done &= !shard.upkeep_once(&self.ctx);
                 if used() >= budget {
                     break;
+                }
+            }
+            // Pages move when nothing more urgent is left.
+            if done {
+                for shard in &self.shards {
+                    if moves > 0 && used() < budget && shard.lock(&self.ctx).move_step() {
+                        moves -= 1;
+                        done = false;
+                    }
                 }
             }
         }
@@ -233,7 +251,7 @@ impl Engine {
         let used = used();
         self.upkeep.cpu_ns.fetch_add(used.as_nanos() as u64, Relaxed);
         // Memory above the limit that nobody may give up is not waited for.
-        (used, done && !self.has_work())
+        (used, done && !self.needs_upkeep())
     }
 
     /// Lets the ledger know what the threads' sessions take: a few hundred bytes each, and they never become fewer.

@@ -16,9 +16,14 @@
 //! catches.
 //!
 //! Invariants:
-//! 1. A session is used by one thread at a time. It outlives the thread; the next new thread takes it over.
-//! 2. A hazard slot is in use while it holds something. A leaked guard leaves it so, for whichever thread has the
-//!    session next: its item stays pinned, which costs that item and one of eight slots.
+//! 1. A session is used by one thread at a time. It outlives the thread; the next new thread takes it over, unless all
+//!    its hazard slots are in use.
+//! 2. A hazard slot is in use while it holds something, and belongs to the guard that filled it: nobody else writes to
+//!    it before that guard has emptied it. So a session may be taken over while a guard of the thread before is still
+//!    alive, in a thread-local value that is destroyed later; the two threads use different slots. The guard's reads
+//!    come before its release of the slot, and the next announcement there, a swap, carries that release on to the
+//!    writer that acquires it. A leaked guard leaves its slot in use for good: its item stays pinned, and its session is
+//!    one slot short.
 //! 3. Counters are written by the session's thread only, so plain loads and stores count right.
 #![allow(unsafe_code)]
 
@@ -160,13 +165,12 @@ struct Mine(Vec<(u64, Arc<Session>)>);
 
 impl Drop for Mine {
     fn drop(&mut self) {
-        for (_, session) in &self.0 {
-            // A guard may outlive this destructor, in another thread-local value. Its session then stays this thread's.
-            if session.hazards.iter().all(|hazard| hazard.load(Relaxed) == 0) {
-                session.owned.store(0, Release);
-            }
-        }
+        // First: from here on this thread announces nothing and counts nothing in these sessions.
         let _ = LAST.try_with(|last| last.set((0, std::ptr::null())));
+        for (_, session) in &self.0 {
+            // A guard may outlive this destructor, in another thread-local value: it keeps its slot (invariant 2).
+            session.owned.store(0, Release);
+        }
     }
 }
 
@@ -302,6 +306,24 @@ mod tests {
             });
         }
         assert_eq!((sessions.count(), sessions.sum(Counter::Sets)), (1, 10));
+    }
+
+    #[test]
+    fn what_leaked_guards_leave_is_shared_by_those_who_come() {
+        let sessions = Sessions::new();
+        for i in 0..100 {
+            std::thread::scope(|s| {
+                let leak = || {
+                    let session = sessions.current();
+                    if let Some(slot) = session.take_hazard() {
+                        session.announce(slot, Locator::from_offset(800 + 8 * i));
+                    }
+                };
+                let _ = s.spawn(leak).join();
+            });
+        }
+        assert_eq!(sessions.announced().as_slice(), (100..200).collect::<Vec<u64>>());
+        assert_eq!(sessions.count(), 100_usize.div_ceil(HAZARDS));
     }
 
     #[test]

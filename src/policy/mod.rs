@@ -49,6 +49,11 @@ pub(crate) trait Store {
     fn capacity(&self) -> u64;
     /// The size of the largest item stored, or a little more.
     fn largest(&self) -> u32;
+    /// The size of all eligible items, where only those of one size are: items of other sizes are then not shown at
+    /// all, though they are stored.
+    fn only_size(&self) -> Option<u32> {
+        None
+    }
     /// Shows every eligible item of `count` neighbouring index buckets that is `wanted`, by its bits. Which buckets,
     /// `r` says, a fraction of 2^64. A bucket has 0 to 7 items, 5 to 6 usual; which ones has nothing to do with their
     /// history. `wanted` comes first, because to learn an item's size takes longer.
@@ -63,7 +68,8 @@ pub(crate) trait Store {
     }
     /// The item behind a handle as it is now, if it is still the same item in the same place.
     fn get(&self, handle: Self::Handle) -> Option<Candidate<Self::Handle>>;
-    /// An item whose key has this hash (or, rarely, looks like it) and whose bits satisfy `same`.
+    /// An eligible item whose key has this hash (or, rarely, looks like it) and whose bits satisfy `same`. That there
+    /// is none says that the item is gone, but where only items of [one size](Self::only_size) are eligible.
     fn find(&self, hash: u64, same: impl Fn(Bits) -> bool) -> Option<Candidate<Self::Handle>>;
     /// Changes an item's bits if they are still `from`. False when they, or the item, changed.
     fn set_bits(&self, handle: Self::Handle, from: Bits, to: Bits) -> bool;
@@ -181,7 +187,7 @@ impl<H: Copy + PartialEq> Policy<H> {
             State::Lru(lru) => lru.insert(shared),
             State::Lfu(lfu) => lfu.insert(shared),
             State::S3Fifo(s3) => s3.insert(arrival.hash, arrival.size, arrival.from.is_some()),
-            State::Sieve(sieve) => sieve.insert(arrival.hash),
+            State::Sieve(sieve) => sieve.insert(arrival.hash, arrival.size),
             State::Random { .. } | State::Ttl(_) | State::NoEviction => 0,
         }
     }
@@ -215,10 +221,11 @@ impl<H: Copy + PartialEq> Policy<H> {
     }
 
     /// An item got a new value under the same key, which counts as a use. `bits` are those it had when it was replaced.
-    pub(crate) fn overwritten(&mut self, shared: &Shared, bits: Bits, old_size: u32, new_size: u32) -> Bits {
+    pub(crate) fn overwritten(&mut self, shared: &Shared, hash: u64, bits: Bits, old_size: u32, new_size: u32) -> Bits {
         match &mut self.state {
             State::Value(value) => value.overwritten(shared, bits, old_size, new_size),
-            State::S3Fifo(s3) => s3.overwritten(bits, old_size, new_size),
+            State::S3Fifo(s3) => s3.overwritten(hash, bits, old_size, new_size),
+            State::Sieve(sieve) => sieve.overwritten(hash, bits, old_size, new_size),
             _ => shared.hit(bits).unwrap_or(bits),
         }
     }
@@ -230,7 +237,7 @@ impl<H: Copy + PartialEq> Policy<H> {
             State::Lru(lru) => lru.stamp(),
             State::Lfu(lfu) => lfu.start(),
             State::S3Fifo(s3) => s3.insert(hash, size, true),
-            State::Sieve(sieve) => sieve.insert(hash),
+            State::Sieve(sieve) => sieve.insert(hash, size),
             State::Random { .. } | State::Ttl(_) | State::NoEviction => 0,
         }
     }
@@ -265,7 +272,6 @@ impl<H: Copy + PartialEq> Policy<H> {
     }
 
     /// Asserts what must hold whenever the lock is free and no reader is at work.
-    #[cfg(test)]
     pub(crate) fn check<S: Store<Handle = H>>(&self, shared: &Shared, store: &S) {
         match &self.state {
             State::Value(value) => value.check(shared, store),

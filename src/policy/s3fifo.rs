@@ -5,8 +5,9 @@
 //! many bytes as main holds. Changed: the queues are rings of key hashes ([`Ring`]) with stale entries; the ghost is a
 //! table of fingerprints ([`Ghost`]); and one victim costs at most [`LOOKS`] looks: then the item at hand leaves
 //! whatever its counter. A newcomer larger than small's share is turned away when there is no free room, and not
-//! remembered, as in the authors' simulator. State: 1 bit queue, 2 bits of uses, 19 bits of the position in the ring. A
-//! hit: one compare-and-swap until it was used three times, then nothing.
+//! remembered, as in the authors' simulator. Where only items of one size may leave, each size has a hand of its own in
+//! either queue ([`Ring::pass`]), and the items of other sizes stay where they are. State: 1 bit queue, 2 bits of uses,
+//! 19 bits of the position in the ring. A hit: one compare-and-swap until it was used three times, then nothing.
 
 use super::ghost::Ghost;
 use super::ring::Ring;
@@ -103,16 +104,19 @@ impl S3Fifo {
         if arrival.is_some_and(|newcomer| newcomer.from.is_none() && u64::from(newcomer.size) > small_share) {
             return Verdict::TurnAway;
         }
+        let only = store.only_size();
         for look in 0..LOOKS {
-            let main_first = self.main.bytes > capacity.saturating_sub(small_share) || self.small.ring.len() == 0;
-            let queue = if main_first && self.main.ring.len() > 0 { MAIN } else { 0 };
-            let Some((hash, position)) = self.queue(queue).ring.pop() else {
+            let main_first = self.main.bytes > capacity.saturating_sub(small_share);
+            let Some((queue, hash, position)) = self.next(main_first, only) else {
                 break;
             };
             let same = entry_of(queue, position);
             let Some(candidate) = store.find(hash, &same) else {
                 continue;
             };
+            if only.is_some() {
+                self.queue(queue).ring.take(position);
+            }
             let uses = (candidate.bits & USES) >> USES_SHIFT;
             let stays = if queue == MAIN { uses > 0 } else { uses > 1 };
             if !stays || look + 1 == LOOKS {
@@ -127,7 +131,29 @@ impl S3Fifo {
         }
     }
 
-    /// Moves an item whose entry was popped to the end of main: from small with no uses, from main with one use less.
+    /// The entry to look at next, and its queue. It is popped; where only items of one size may leave, that size's hand
+    /// passes over it.
+    fn next(&mut self, main_first: bool, only: Option<u32>) -> Option<(Bits, u64, u64)> {
+        let order = if main_first { [MAIN, 0] } else { [0, MAIN] };
+        for id in order {
+            let ring = &mut self.queue(id).ring;
+            let next = match only {
+                None => ring.pop(),
+                Some(size) => ring.pass(size),
+            };
+            if let Some((hash, position)) = next {
+                return Some((id, hash, position));
+            }
+        }
+        // Behind the hands there may be items that have come to be of this size, and some that did not leave in time.
+        if let Some(size) = only {
+            self.small.ring.rewind(size);
+            self.main.ring.rewind(size);
+        }
+        None
+    }
+
+    /// Moves an item whose entry was taken out to the end of main: from small with no uses, from main with one less.
     fn move_to_main<S: Store>(
         &mut self,
         store: &S,
@@ -189,9 +215,13 @@ impl S3Fifo {
         self.queue(bits).leaves(size);
     }
 
-    pub(crate) fn overwritten(&mut self, bits: Bits, old_size: u32, new_size: u32) -> Bits {
+    pub(crate) fn overwritten(&mut self, hash: u64, bits: Bits, old_size: u32, new_size: u32) -> Bits {
         let queue = self.queue(bits);
         queue.bytes = queue.bytes.saturating_sub(u64::from(old_size)) + u64::from(new_size);
+        if old_size != new_size && queue.ring.has_hand(new_size) {
+            // That hand may have passed already.
+            return used(bits & !SEQUENCE | queue.ring.push(hash) as Bits & SEQUENCE);
+        }
         used(bits)
     }
 
@@ -214,7 +244,6 @@ impl S3Fifo {
         self.small.ring.memory() + self.main.ring.memory() + self.ghost.as_ref().map_or(0, Ghost::memory)
     }
 
-    #[cfg(test)]
     pub(crate) fn check<S: Store>(&self, store: &S) {
         self.small.ring.check();
         self.main.ring.check();

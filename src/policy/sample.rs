@@ -210,7 +210,6 @@ impl<H: Copy + PartialEq> Pool<H> {
         found
     }
 
-    #[cfg(test)]
     pub(crate) fn check(&self) {
         assert!(self.seen.len() <= POOL);
         for (i, seen) in self.seen.iter().enumerate() {

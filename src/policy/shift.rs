@@ -277,7 +277,6 @@ impl<H: Copy + PartialEq> Shift<H> {
         self.mark.filter(|mark| mark.is_change).map_or([0; 2], |mark| mark.clock)
     }
 
-    #[cfg(test)]
     pub(crate) fn check(&self) {
         assert!(self.sample.len() <= SAMPLE && (0.0..=SCORE_MAX).contains(&self.score));
         assert!((0.0..=1.0).contains(&self.usual));

@@ -219,7 +219,7 @@ impl Rig {
     fn overwrite(&mut self, hash: u64, size: u32) {
         let Some(place) = self.shelf.position(hash) else { return };
         let old = self.shelf.take(place);
-        let bits = self.policy.overwritten(&self.shared, old.bits.get(), old.size, size);
+        let bits = self.policy.overwritten(&self.shared, hash, old.bits.get(), old.size, size);
         self.shelf.used += u64::from(size);
         self.shelf.places[place] = Some(Item { size, bits: Cell::new(bits), birth: u64::MAX - old.birth, ..old });
     }

@@ -461,7 +461,6 @@ impl<H: Copy + PartialEq> Value<H> {
         self.ghost.as_ref().map_or(0, Ghost::memory) + self.shift.memory()
     }
 
-    #[cfg(test)]
     pub(crate) fn check<S: Store>(&self, shared: &Shared, store: &S) {
         self.pools.iter().for_each(Pool::check);
         self.shift.check();

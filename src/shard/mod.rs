@@ -126,6 +126,8 @@ pub(crate) struct Core {
     side_charged: u64,
     writes_to_upkeep: u32,
     next_token: u64,
+    /// When maintenance may move pages again, after it could not.
+    moves_after: u64,
     flush: sweep::FlushPass,
     /// The next bucket whose items the present policy has not seen yet, after a change of policy.
     adopting: Option<u64>,
@@ -169,6 +171,7 @@ impl Shard {
             side_charged: 0,
             writes_to_upkeep: 1,
             next_token: 1,
+            moves_after: 0,
             flush: sweep::FlushPass::default(),
             adopting: None,
             random: seed | 1,
@@ -286,6 +289,10 @@ impl Locked<'_> {
             });
         }
         assert_eq!((self.core.items, self.core.chunk_bytes, self.core.volatile_items), (items, bytes, volatile));
+        // A policy that takes over does not know all items yet.
+        if self.core.adopting.is_none() {
+            self.with_policy(None, |policy, shared, view| policy.check(shared, view));
+        }
         for (namespace, counted) in tallies.iter().enumerate().take(self.core.tallies.len()) {
             let tally = *self.tally(namespace as u8);
             assert_eq!((tally.items, tally.payload), (counted.items, counted.payload), "namespace {namespace}");

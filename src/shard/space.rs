@@ -76,6 +76,11 @@ pub(crate) enum Progress {
 const ROUNDS: u32 = 8;
 /// Spans up to this many bytes are committed under the shard's lock: some 50 us.
 const COMMIT_INSIDE: u64 = 256 << 10;
+/// Pages' worth of free chunks from which on maintenance moves pages, so that what comes and goes finds room in its
+/// class.
+const SLOW_SPARE: u32 = 2;
+/// Maintenance leaves a shard's pages where they are for so long after one could not be emptied.
+const MOVE_RETRY_MS: u64 = 1000;
 /// Victims of one round at most.
 const BATCH: u64 = 8;
 
@@ -386,21 +391,49 @@ impl Locked<'_> {
         announced.get(i).is_none_or(|&raw| raw >= end)
     }
 
-    /// Empties a page of the class that can best spare one, other than `to`, and gives it to the arena.
-    pub(crate) fn move_page(&mut self, to: Option<ClassId>) -> bool {
+    /// The class that can best spare a page: other than `to`, with so many pages' worth of free chunks.
+    fn sparing_class(&self, to: Option<ClassId>, pages: u32) -> Option<ClassId> {
         // Free chunks of all classes together, and some more.
         let free = self.core.slab.owned_bytes.saturating_sub(self.core.chunk_bytes);
         if free < self.ctx.arena.page_size() as u64 {
-            return false;
+            return None;
         }
         let classes = &self.ctx.classes;
         let spare = |(id, state): (usize, &crate::slab::ClassState)| {
             let class = ClassId(id as u8);
-            let can = state.free >= classes.chunks_per_page(class) && Some(class) != to;
+            let can = state.free >= classes.chunks_per_page(class) * pages && Some(class) != to;
             can.then(|| (u64::from(state.free) * u64::from(classes.chunk_size(class)), class))
         };
         let best = self.core.slab.classes.iter().enumerate().filter_map(spare).max_by_key(|&(bytes, _)| bytes);
-        let Some((_, class)) = best else { return false };
+        best.map(|(_, class)| class)
+    }
+
+    /// Empties a page of the class that can best spare one, other than `to`, and gives it to the arena.
+    pub(crate) fn move_page(&mut self, to: Option<ClassId>) -> bool {
+        self.sparing_class(to, 1).is_some_and(|class| self.move_page_of(class))
+    }
+
+    /// Whether maintenance is to move a page: under [`Automove::Slow`], from a class that keeps a page's worth of free
+    /// chunks even so, and not soon after one could not be emptied because it was being read.
+    pub(crate) fn has_move(&self) -> bool {
+        self.ctx.automove() == Automove::Slow
+            && self.now >= self.core.moves_after
+            && self.sparing_class(None, SLOW_SPARE).is_some()
+    }
+
+    /// Moves such a page. False if there is none, or if it could not be emptied.
+    pub(crate) fn move_step(&mut self) -> bool {
+        if !self.has_move() {
+            return false;
+        }
+        let moved = self.sparing_class(None, SLOW_SPARE).is_some_and(|class| self.move_page_of(class));
+        if !moved {
+            self.core.moves_after = self.now + MOVE_RETRY_MS;
+        }
+        moved
+    }
+
+    fn move_page_of(&mut self, class: ClassId) -> bool {
         self.busy();
         let announced = self.ctx.sessions.announced();
         let unread = |unit| self.is_unread(unit, &announced);
@@ -415,13 +448,8 @@ impl Locked<'_> {
         let announced = self.ctx.sessions.announced();
         let unread = |unit| self.is_unread(unit, &announced);
         let sparsest = self.core.slab.sparsest(from, unread);
-        let any = || {
-            let all = (0..self.core.slab.unit_count()).map(UnitId);
-            all.into_iter().find(|&unit| {
-                let slab = &self.core.slab;
-                slab.exists(unit) && slab.unit(unit).class == from && slab.unit(unit).pinned == 0 && unread(unit)
-            })
-        };
+        let slab = &self.core.slab;
+        let any = || slab.units_of(from).iter().copied().find(|&unit| slab.unit(unit).pinned == 0 && unread(unit));
         let Some(unit) = sparsest.or_else(any) else { return false };
         self.busy();
         if !self.empty_page(unit) && (self.core.may_refuse() || !self.evict_page(unit)) {
@@ -501,8 +529,7 @@ impl Locked<'_> {
         let unread = |unit| self.is_unread(unit, &announced);
         let sparsest = (0..slab.classes.len()).filter_map(|class| slab.sparsest(ClassId(class as u8), unread));
         let live = |unit: &UnitId| slab.unit(*unit).used * slab.unit(*unit).chunk;
-        let any =
-            || (0..slab.unit_count()).map(UnitId).find(|&u| slab.exists(u) && slab.unit(u).pinned == 0 && unread(u));
+        let any = || slab.all_units().find(|&unit| slab.unit(unit).pinned == 0 && unread(unit));
         let Some(unit) = sparsest.min_by_key(live).or_else(any) else { return Progress::Stuck };
         let is_page = self.core.slab.unit(unit).class != ClassId::SPAN;
         if is_page && self.empty_page(unit) || self.evict_page(unit) { Progress::Made } else { Progress::Stuck }

@@ -63,7 +63,7 @@ impl Shard {
     /// Whether there is anything to do.
     pub(crate) fn needs_upkeep(&self, ctx: &Context) -> bool {
         let locked = self.lock(ctx);
-        locked.has_sweeping() || locked.has_sizing()
+        locked.has_sweeping() || locked.has_sizing() || locked.has_move()
     }
 }
 

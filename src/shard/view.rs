@@ -75,16 +75,10 @@ impl View<'_> {
         mut wanted: impl FnMut(Bits) -> bool,
         mut each: impl FnMut(Candidate<Handle>),
     ) {
-        let units = u64::from(self.slab.unit_count());
-        let r = crate::policy::mix(at);
-        let start = if units == 0 { 0 } else { r % units };
-        let found = (0..units)
-            .map(|i| UnitId(((start + i) % units) as u32))
-            .find(|&u| self.slab.exists(u) && self.slab.unit(u).class == class);
-        let Some(unit) = found else { return };
-        let chunks: smallvec::SmallVec<[Locator; 64]> = self.slab.chunks(self.arena, unit).collect();
-        let first = (r >> 32) as usize % chunks.len().max(1);
-        let items = (0..chunks.len()).map(|i| chunks[(first + i) % chunks.len()]);
+        let (units, r) = (self.slab.units_of(class), crate::policy::mix(at));
+        let chosen = (u64::from(r as u32) * units.len() as u64) >> 32;
+        let Some(&unit) = units.get(chosen as usize) else { return };
+        let items = self.slab.chunks_from(self.arena, unit, (r >> 32) as u32);
         for (place, slot) in items.filter_map(|locator| self.in_chunk(locator)).take(7) {
             if wanted(slot.bits())
                 && let Some(candidate) = self.candidate(place, slot)
@@ -125,6 +119,10 @@ impl Store for View<'_> {
         let largest = largest.map_or(1, |(class, _)| self.classes.chunk_size(ClassId(class as u8)));
         // Of spans, only the sum is known.
         if self.slab.spans > 0 { self.slab.span_bytes.min(u64::from(u32::MAX)) as u32 } else { largest }
+    }
+
+    fn only_size(&self) -> Option<u32> {
+        self.class.map(|class| self.classes.chunk_size(class))
     }
 
     #[inline(always)]

@@ -253,6 +253,14 @@ impl Locked<'_> {
         self.publish_at(hash, locator, old, arrival, Origin::Given)
     }
 
+    /// Takes a new item that was just published out of the table again, as if it had never been there.
+    pub(crate) fn unpublish(&mut self, hash: u64, locator: Locator) {
+        if let Some((place, slot)) = self.shard.table.find_locator(hash, locator) {
+            self.remove(Found { place, slot, locator }, Cause::Removed);
+            self.core.counts.stored -= 1;
+        }
+    }
+
     /// The same when it is known what is there.
     fn publish_at(
         &mut self,
@@ -265,7 +273,7 @@ impl Locked<'_> {
         let volatile = self.item(locator).has_end();
         if let Some(old) = old {
             let Some(cause) = self.end_of(self.item(old.locator)) else {
-                self.publish_over(old, locator, volatile, origin);
+                self.publish_over(hash, old, locator, volatile, origin);
                 return Ok(());
             };
             self.remove(old, cause);
@@ -278,7 +286,7 @@ impl Locked<'_> {
         self.publish_new(hash, locator, arrival, volatile)
     }
 
-    fn publish_over(&mut self, old: Found, locator: Locator, volatile: bool, origin: Origin) {
+    fn publish_over(&mut self, hash: u64, old: Found, locator: Locator, volatile: bool, origin: Origin) {
         let bits = old.slot.bits();
         let fetched = origin != Origin::Given && old.slot.is_fetched();
         let fresh = Slot::new(locator, bits, volatile, fetched);
@@ -288,7 +296,7 @@ impl Locked<'_> {
         let new_size = self.core.slab.chunk_of(&self.ctx.arena, locator);
         if self.is_adopted(old.place) {
             let core = &mut *self.core;
-            let better = core.policy.overwritten(&self.shard.shared, last.bits(), old_size, new_size);
+            let better = core.policy.overwritten(&self.shard.shared, hash, last.bits(), old_size, new_size);
             // The policy's account is that of `better` now. If a reader has changed the slot meanwhile, it did so from
             // `bits`
             // and moved the account from there, so that is where it has to be.
@@ -384,7 +392,8 @@ impl Locked<'_> {
                 Ok(Stored::TurnedAway)
             }
             Room::At(locator) => {
-                // Making room may have moved it, or made it leave.
+                // Making room may have moved it, or made it leave. Then its slot, in one of the key's two buckets, is
+                // free for the new one, so that this cannot fail for want of room in the index.
                 let known = known.and_then(|known| self.find_again(known, new));
                 if over && known.is_none() {
                     self.retire_unpublished(locator);

@@ -12,8 +12,9 @@
 //! 1. `used` counts the chunks of a unit that are not free: published, being written, or waiting for readers.
 //! 2. A page is in its class's list of partial pages exactly when it has a free chunk and is not detached.
 //! 3. Freeing a unit's last chunk gives its page back; only a page just cut has none in use.
-//! 4. Locators are made here, from pages that this shard owns, and nowhere else (`arena`, invariant 1).
-//! 5. Everything here is called with the shard's lock held (`&mut Slab`, or `&Slab` for reading).
+//! 4. Each unit is in the list of its class at the place that it knows, spans in a list of their own.
+//! 5. Locators are made here, from pages that this shard owns, and nowhere else (`arena`, invariant 1).
+//! 6. Everything here is called with the shard's lock held (`&mut Slab`, or `&Slab` for reading).
 #![allow(unsafe_code)]
 
 use super::arena::{Arena, PageId};
@@ -48,6 +49,8 @@ pub(crate) struct Unit {
     pub(crate) pinned: u32,
     next: u32,
     prev: u32,
+    /// Its place in the list of its class.
+    place: u32,
     listed: bool,
     detached: bool,
     exists: bool,
@@ -68,6 +71,7 @@ impl Unit {
             pinned: 0,
             next: NIL,
             prev: NIL,
+            place: 0,
             listed: false,
             detached: false,
             exists: true,
@@ -95,6 +99,8 @@ pub(crate) struct Slab {
     units: Vec<Unit>,
     spare_units: Vec<u32>,
     pub(crate) classes: Vec<ClassState>,
+    /// The units of each class, in no order; behind the classes, the spans.
+    of_class: Vec<Vec<UnitId>>,
     /// Bytes of pages and spans that this shard owns.
     pub(crate) owned_bytes: u64,
     /// Spans it owns, and their bytes.
@@ -116,6 +122,7 @@ impl Slab {
             units: Vec::new(),
             spare_units: Vec::new(),
             classes: vec![ClassState { first_partial: NIL, ..ClassState::default() }; classes.len()],
+            of_class: vec![Vec::new(); classes.len() + 1],
             owned_bytes: 0,
             spans: 0,
             span_bytes: 0,
@@ -126,7 +133,9 @@ impl Slab {
     pub(crate) fn memory(&self) -> u64 {
         (self.units.capacity() * size_of::<Unit>()
             + self.spare_units.capacity() * 4
-            + self.classes.capacity() * size_of::<ClassState>()) as u64
+            + self.classes.capacity() * size_of::<ClassState>()
+            + self.of_class.capacity() * size_of::<Vec<UnitId>>()
+            + self.of_class.iter().map(|units| units.capacity() * 4).sum::<usize>()) as u64
     }
 
     pub(crate) fn unit(&self, unit: UnitId) -> &Unit {
@@ -167,10 +176,25 @@ impl Slab {
     /// The item, or free chunk, at a locator of this shard.
     #[inline(always)]
     pub(crate) fn item<'a>(&'a self, arena: &'a Arena, locator: Locator) -> ItemRef<'a> {
-        // SAFETY: the shard's lock is held (invariant 5) and `&self` borrowed: no chunk is written or freed meanwhile.
-        // Invariant 4: the locator was made by this slab, and slots and lists drop locators before their chunks are
+        // SAFETY: the shard's lock is held (invariant 6) and `&self` borrowed: no chunk is written or freed meanwhile.
+        // Invariant 5: the locator was made by this slab, and slots and lists drop locators before their chunks are
         // freed.
         unsafe { arena.item(locator) }
+    }
+
+    /// Which list a class's units are in.
+    fn list_of(&self, class: ClassId) -> usize {
+        class.index().min(self.classes.len())
+    }
+
+    /// The units of a class, or all spans.
+    pub(crate) fn units_of(&self, class: ClassId) -> &[UnitId] {
+        &self.of_class[self.list_of(class)]
+    }
+
+    /// All units.
+    pub(crate) fn all_units(&self) -> impl Iterator<Item = UnitId> {
+        self.of_class.iter().flatten().copied()
     }
 
     /// Every cut chunk of a unit, free ones too.
@@ -178,6 +202,14 @@ impl Slab {
         let u = self.unit(unit);
         let (start, chunk) = (arena.page_start(u.page), u.chunk as usize);
         (0..u.cut as usize).map(move |i| Locator::from_offset(start + i * chunk))
+    }
+
+    /// The same from a chunk near `r`, a fraction of 2^32, on, and round.
+    pub(crate) fn chunks_from(&self, arena: &Arena, unit: UnitId, r: u32) -> impl Iterator<Item = Locator> + use<> {
+        let u = self.unit(unit);
+        let (start, chunk, cut) = (arena.page_start(u.page), u.chunk as usize, u.cut as usize);
+        let first = ((u64::from(r) * u64::from(u.cut)) >> 32) as usize;
+        (first..cut).chain(0..first).map(move |i| Locator::from_offset(start + i * chunk))
     }
 
     /// The locators `[start, end)` between which a unit's items lie.
@@ -218,8 +250,10 @@ impl Slab {
         Some(locator)
     }
 
-    fn new_unit(&mut self, unit: Unit) -> u32 {
-        match self.spare_units.pop() {
+    fn new_unit(&mut self, mut unit: Unit) -> u32 {
+        let list = self.list_of(unit.class);
+        unit.place = self.of_class[list].len() as u32;
+        let id = match self.spare_units.pop() {
             Some(id) => {
                 self.units[id as usize] = unit;
                 id
@@ -228,6 +262,26 @@ impl Slab {
                 self.units.push(unit);
                 self.units.len() as u32 - 1
             }
+        };
+        self.of_class[list].push(UnitId(id));
+        id
+    }
+
+    /// A unit's number is free again.
+    fn forget_unit(&mut self, id: u32) {
+        let unit = &mut self.units[id as usize];
+        unit.exists = false;
+        let (class, place) = (unit.class, unit.place);
+        self.spare_units.push(id);
+        let list = self.list_of(class);
+        let units = &mut self.of_class[list];
+        units.swap_remove(place as usize);
+        if let Some(&moved) = units.get(place as usize) {
+            self.units[moved.0 as usize].place = place;
+        }
+        // A class that had many pages once may have none for ever after.
+        if units.is_empty() {
+            *units = Vec::new();
         }
     }
 
@@ -261,8 +315,7 @@ impl Slab {
         let (page, class, len) = (u.page, u.class, u.chunk as usize);
         u.used -= 1;
         if class == ClassId::SPAN {
-            u.exists = false;
-            self.spare_units.push(id);
+            self.forget_unit(id);
             let charge = arena.span_charge(len);
             self.owned_bytes -= charge;
             self.span_bytes -= charge;
@@ -294,8 +347,7 @@ impl Slab {
         if self.units[id as usize].listed {
             self.unlink(id);
         }
-        let u = &mut self.units[id as usize];
-        u.exists = false;
+        let u = &self.units[id as usize];
         let state = &mut self.classes[u.class.index()];
         state.pages -= 1;
         if !u.detached {
@@ -303,7 +355,7 @@ impl Slab {
         }
         self.owned_bytes -= arena.page_size() as u64;
         arena.release_page(u.page);
-        self.spare_units.push(id);
+        self.forget_unit(id);
     }
 
     /// Takes a page out of the list that new items come from, while it is being emptied.
@@ -444,13 +496,71 @@ impl Slab {
             }
         }
         assert_eq!(listed, self.units.iter().filter(|u| u.exists && u.listed).count());
+        assert_eq!(self.all_units().count(), self.units.iter().filter(|u| u.exists).count());
         for (id, u) in self.units.iter().enumerate().filter(|(_, u)| u.exists) {
+            assert_eq!(self.units_of(u.class)[u.place as usize], UnitId(id as u32), "{u:?}");
             assert!(u.used <= u.total && u.cut <= u.total, "unit {id}: {u:?}");
             assert_eq!(u.listed, u.used < u.total && !u.detached && u.class != ClassId::SPAN);
             let first = Locator::from_offset(arena.page_start(u.page));
             assert_eq!((arena.class_of(first), arena.unit_of(first)), (u.class, id as u32));
             let free = self.chunks(arena, UnitId(id as u32)).filter(|&l| self.item(arena, l).is_free()).count();
             assert!(free as u32 <= u.cut - u.used.min(u.cut), "free chunks of unit {id}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ledger::Ledger;
+    use super::*;
+
+    #[test]
+    fn the_units_of_a_class_are_at_hand() {
+        let arena = Arena::new(Ledger::new(1 << 20, 0), 1 << 20, 4096, false, false).unwrap();
+        let classes = Classes::new(64, 1.25, 4096).unwrap();
+        let mut slab = Slab::new(&classes);
+        let (few, many) = (ClassId(1), ClassId(3));
+        let add = |slab: &mut Slab, class| {
+            let page = arena.take_page().unwrap().unwrap();
+            slab.add_page(&arena, &classes, class, page);
+            slab.alloc(&arena, class).unwrap()
+        };
+        let first: Vec<Locator> = (0..50).map(|_| add(&mut slab, many)).collect();
+        let alone = add(&mut slab, few);
+        assert_eq!((slab.units_of(few).len(), slab.units_of(many).len()), (1, 50));
+        assert_eq!(slab.units_of(few), [slab.unit_of(&arena, alone)]);
+        let span = arena.take_span(10_000).unwrap();
+        let span = slab.add_span(&arena, span, 10_000);
+        assert_eq!(slab.units_of(ClassId::SPAN), [slab.unit_of(&arena, span)]);
+        slab.check(&arena);
+        let memory = slab.memory();
+        for &locator in first.iter().step_by(2).chain([&span]) {
+            assert!(matches!(slab.free(&arena, locator), Freed::Unit(_)));
+            slab.check(&arena);
+        }
+        assert!(slab.units_of(ClassId::SPAN).is_empty());
+        let left: Vec<UnitId> = first.iter().skip(1).step_by(2).map(|&l| slab.unit_of(&arena, l)).collect();
+        assert!(slab.units_of(many).len() == 25 && left.iter().all(|unit| slab.units_of(many).contains(unit)));
+        assert!(slab.memory() <= memory + 200, "numbers of units that are gone wait for the next");
+        assert_eq!(slab.all_units().count(), 26);
+    }
+
+    #[test]
+    fn chunks_are_shown_from_any_of_them_on() {
+        let arena = Arena::new(Ledger::new(1 << 20, 0), 1 << 20, 4096, false, false).unwrap();
+        let classes = Classes::new(64, 1.25, 4096).unwrap();
+        let mut slab = Slab::new(&classes);
+        let page = arena.take_page().unwrap().unwrap();
+        slab.add_page(&arena, &classes, ClassId(0), page);
+        let unit = slab.units_of(ClassId(0))[0];
+        assert_eq!(slab.chunks_from(&arena, unit, 7).count(), 0);
+        let cut: Vec<Locator> = (0..10).map(|_| slab.alloc(&arena, ClassId(0)).unwrap()).collect();
+        for r in [0, 1 << 30, u32::MAX / 2, u32::MAX] {
+            let mut shown: Vec<Locator> = slab.chunks_from(&arena, unit, r).collect();
+            let first = ((u64::from(r) * 10) >> 32) as usize;
+            assert_eq!(shown[0], cut[first]);
+            shown.sort_unstable_by_key(|locator| locator.raw());
+            assert_eq!(shown, cut);
         }
     }
 }
