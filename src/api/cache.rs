@@ -187,6 +187,38 @@ impl Cache {
         Cache { owner: Arc::clone(&self.owner), namespace }
     }
 
+    /// The same for a number that came from elsewhere: an error if this cache was built with fewer
+    /// [`namespaces`](CacheBuilder::namespaces).
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] for a number that is none of a namespace's.
+    ///
+    /// # Examples
+    /// ```
+    /// let cache = larder::Cache::new(1 << 20)?;
+    /// assert!(cache.try_namespace(255).is_ok() && cache.try_namespace(256).is_err());
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    pub fn try_namespace(&self, namespace: u64) -> Result<Cache> {
+        let count = self.namespaces();
+        let known = u8::try_from(namespace).ok().filter(|&known| usize::from(known) < count);
+        known.map(|known| self.namespace(known)).ok_or_else(|| {
+            let most = count - 1;
+            Error::new(ErrorKind::NotFound, format!("there is no namespace {namespace}: the last one is {most}"))
+        })
+    }
+
+    /// How many namespaces [`try_namespace`](Self::try_namespace) hands out.
+    ///
+    /// # Examples
+    /// ```
+    /// assert_eq!(larder::Cache::new(1 << 20)?.namespaces(), 256);
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    pub fn namespaces(&self) -> usize {
+        usize::from(self.engine().ctx.settings.namespaces)
+    }
+
     /// The name given to the builder.
     ///
     /// # Examples
@@ -345,6 +377,30 @@ impl Cache {
         self.engine().set_reserved_memory(bytes)
     }
 
+    /// How many items at least are looked at for a victim, at present: [`CacheBuilder::samples`].
+    ///
+    /// # Examples
+    /// ```
+    /// assert_eq!(larder::Cache::new(1 << 20)?.samples(), 1);
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    pub fn samples(&self) -> u32 {
+        self.engine().ctx.samples()
+    }
+
+    /// Changes how many items at least are looked at for a victim; 0 counts as 1.
+    ///
+    /// # Examples
+    /// ```
+    /// let cache = larder::Cache::new(1 << 20)?;
+    /// cache.set_samples(50);
+    /// assert_eq!(cache.samples(), 50);
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    pub fn set_samples(&self, items: u32) {
+        self.engine().ctx.set_samples(items.max(1));
+    }
+
     /// When slab pages move between classes, at present.
     ///
     /// # Examples
@@ -376,7 +432,8 @@ impl Cache {
     /// give.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] for classes that do not exist.
+    /// [`ErrorKind::NotFound`] for classes that do not exist, [`ErrorKind::NotAllowed`] if the cache was built without
+    /// [`slab_reassign`](CacheBuilder::slab_reassign).
     ///
     /// # Examples
     /// ```
