@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 
 use super::builder::{CacheBuilder, Maintenance, millis};
-use crate::engine::{Engine, Key};
+use crate::engine::{Built, Engine, Key};
 use crate::error::{Error, ErrorKind, Result};
 use crate::expiry::CpuShare;
 use crate::policy::{EvictionPolicy, Objective};
-use crate::shard::Automove;
+use crate::shard::{Automove, Settings};
 use crate::stats::{ClassStats, MemoryReport, ShardStats, Stats};
 
 /// A cache of byte strings in a fixed amount of memory.
@@ -35,6 +35,27 @@ use crate::stats::{ClassStats, MemoryReport, ShardStats, Stats};
 pub struct Cache {
     owner: Arc<Owner>,
     namespace: u8,
+}
+
+/// A reference to a cache, of whatever namespace, that does not keep it alive.
+#[derive(Debug, Clone)]
+pub(crate) struct WeakCache(Weak<Owner>);
+
+impl WeakCache {
+    /// A handle, while there is another one.
+    pub(crate) fn upgrade(&self) -> Option<Cache> {
+        self.0.upgrade().map(|owner| Cache { owner, namespace: 0 })
+    }
+
+    /// Whether the cache is there still.
+    pub(crate) fn is_alive(&self) -> bool {
+        self.0.strong_count() > 0
+    }
+
+    /// Whether it is this cache.
+    pub(crate) fn is(&self, cache: &Cache) -> bool {
+        std::ptr::eq(self.0.as_ptr(), Arc::as_ptr(&cache.owner))
+    }
 }
 
 /// What a call of [`Cache::run_maintenance`] did.
@@ -163,6 +184,27 @@ impl Cache {
     #[inline(always)]
     pub(super) fn key<'k>(&self, key: &'k [u8]) -> Key<'k> {
         self.engine().key(self.namespace, key)
+    }
+
+    /// The settings that it was built with.
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.engine().ctx.settings
+    }
+
+    /// The rest of them.
+    pub(crate) fn built(&self) -> &Built {
+        &self.engine().built
+    }
+
+    /// The limit, and what of it items may not use, without taking any lock.
+    pub(crate) fn memory_limits(&self) -> (u64, u64) {
+        let ledger = &self.engine().ctx.arena.ledger;
+        (ledger.limit(), ledger.reserved())
+    }
+
+    /// A reference that does not keep the cache alive.
+    pub(crate) fn downgrade(&self) -> WeakCache {
+        WeakCache(Arc::downgrade(&self.owner))
     }
 
     pub(super) fn namespace_id(&self) -> u8 {
