@@ -173,7 +173,7 @@ impl CacheConfig {
     /// ```
     pub fn builder(&self) -> Result<CacheBuilder> {
         let mut builder = match self.parameter_values()? {
-            Some(values) => values.builder()?,
+            Some(values) => values.builder(),
             None => Cache::builder(),
         };
         for field in fields::ALL {
@@ -212,7 +212,6 @@ impl CacheConfig {
         for (name, value) in &self.parameters {
             values.set(name, value)?;
         }
-        values.check_together()?;
         Ok(Some(values))
     }
 

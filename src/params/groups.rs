@@ -1,7 +1,7 @@
 //! Named sets of values, and the caches that use them.
 //!
 //! 1. A group of each family, `default.<family>`, is there from the start, and never changes.
-//! 2. Values of a group are allowed, each and together, and those of its family.
+//! 2. Values of a group are allowed ones, and those of its family.
 //! 3. A change is checked as a whole before any of it is made.
 //! 4. Lock order: `changes`, then `registry`. `changes` is held while a change reaches the caches, so that the last one
 //!    made is the last one to arrive. `registry` is held for moments, and never while a cache is worked on.
@@ -225,7 +225,7 @@ impl Registry {
         Ok(())
     }
 
-    /// Takes over a group's new values, unless they are not allowed: together, or because a cache uses the group.
+    /// Takes over a group's new values, unless some may not change because a cache uses the group.
     fn replace(&mut self, name: &str, values: BTreeMap<&'static str, Value>) -> Result<String> {
         let (name, group) = self.group(name)?;
         let name = name.to_owned();
@@ -241,7 +241,6 @@ impl Registry {
             let (what, who) = (changed.join(", "), users.join(", "));
             return Err(not_allowed(format!("{what} can only be changed while no cache uses {name}: {who} does")));
         }
-        ParameterValues::of_group(family.latest(), None, &values, false)?.check_together()?;
         if let Some(group) = self.groups.get_mut(&name) {
             group.values = values;
         }
@@ -533,7 +532,7 @@ impl ParameterGroups {
         version: EngineVersion,
         node: Option<&'static NodeType>,
     ) -> Result<CacheBuilder> {
-        self.values(group, version, node)?.builder()
+        Ok(self.values(group, version, node)?.builder())
     }
 
     /// Lets a cache use a group: what takes effect at once does. A cache that uses a group already goes over to the new

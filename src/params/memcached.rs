@@ -49,8 +49,7 @@ pub(super) static MEMCACHED: [Parameter; 21] = [
         above("1.25", 1.0),
         Count,
         Restart,
-        "How much larger each class of chunks is than the one below. With a small chunk_size, factors very near 1 make \
-         more than the 250 classes that there can be, and are refused.",
+        "How much larger each class of chunks is than the one below, at least.",
         Engine("`chunk_size_growth_factor` of the builder"),
     ),
     row(
@@ -114,7 +113,7 @@ pub(super) static MEMCACHED: [Parameter; 21] = [
         Mebibytes,
         Restart,
         "What of max_cache_memory is left to connections and other overhead. 13 for cache.t1.micro in the default \
-         group. Without a node type, and unless it is set, nothing is taken off.",
+         group. Where nothing says what max_cache_memory is, and unless this is set, nothing is taken off.",
         Engine("`reserved_memory` of the builder"),
     ),
     row(

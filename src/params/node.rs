@@ -102,7 +102,7 @@ impl NodeType {
     /// # Ok::<(), larder::Error>(())
     /// ```
     pub fn builder(&'static self, family: Family) -> Result<CacheBuilder> {
-        ParameterValues::of_default_group(family).node(self)?.builder()
+        Ok(ParameterValues::of_default_group(family).node(self)?.builder())
     }
 
     /// Whether a system runs there.

@@ -6,13 +6,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::effects::{self, Effect};
-use super::family::{EngineVersion, Family, System};
+use super::family::{EngineVersion, Family};
 use super::node::{NodeType, SMALLEST};
 use super::table::Parameter;
 use super::value::Value;
 use crate::api::{Cache, CacheBuilder};
 use crate::error::{Error, ErrorKind, Result};
-use crate::slab::Classes;
 
 /// Values for one cache: of all parameters of a version, by name.
 ///
@@ -28,7 +27,7 @@ use crate::slab::Classes;
 /// values.set("maxmemory-policy", "allkeys-lru")?;
 /// assert_eq!(values.duration("timeout")?, Duration::from_secs(300));
 /// assert_eq!(values.bytes("maxmemory")?, 142_606_336);
-/// let cache = values.builder()?.name("sessions").build()?;
+/// let cache = values.builder().name("sessions").build()?;
 /// assert_eq!(cache.policy().name(), "allkeys-lru");
 /// # Ok::<(), larder::Error>(())
 /// ```
@@ -324,26 +323,24 @@ impl ParameterValues {
 
     /// A builder with everything that these values say of the engine. The rest is as in [`Cache::builder`].
     ///
-    /// # Errors
-    /// [`ErrorKind::InvalidConfig`] for values that contradict each other.
+    /// (What contradicts each other, such as less memory than is reserved, is refused when a cache is built.)
     ///
     /// # Examples
     /// ```
     /// use larder::params::{Family, ParameterValues};
     /// let mut values = ParameterValues::new(Family::Memcached1_4);
     /// values.set("error_on_memory_exhausted", 1)?;
-    /// assert_eq!(values.builder()?.build()?.policy().name(), "noeviction");
+    /// assert_eq!(values.builder().build()?.policy().name(), "noeviction");
     /// # Ok::<(), larder::Error>(())
     /// ```
-    pub fn builder(&self) -> Result<CacheBuilder> {
-        self.check_together()?;
+    pub fn builder(&self) -> CacheBuilder {
         let mut builder = Cache::builder();
         for effect in effects::ALL.iter() {
             if let Some(value) = self.wanted(effect) {
                 builder = (effect.build)(builder, &value);
             }
         }
-        Ok(builder)
+        builder
     }
 
     /// The value that the engine is to have by an effect; None if this version does not have the parameter, or nothing
@@ -356,15 +353,5 @@ impl ParameterValues {
             self.get("max_cache_memory").ok()?;
         }
         self.value(parameter)
-    }
-
-    /// Refuses values that are allowed each, but not together.
-    pub(super) fn check_together(&self) -> Result<()> {
-        if self.version.family().system() != System::Memcached {
-            return Ok(());
-        }
-        let chunk_size = usize::try_from(self.integer("chunk_size")?).unwrap_or(usize::MAX) + effects::HEADER;
-        let page_size = effects::page_size_for(chunk_size).unwrap_or(64 << 10);
-        Classes::new(chunk_size, self.float("chunk_size_growth_factor")?, page_size).map(|_| ())
     }
 }
