@@ -217,3 +217,35 @@ pub(super) static ALL: [Effect; 19] = [
 pub(super) fn find(name: &str) -> Option<&'static Effect> {
     ALL.iter().find(|effect| effect.name == name)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::params::{Drives, System};
+
+    #[test]
+    fn every_parameter_of_the_engine_has_a_row_and_no_other() {
+        let all = System::Memcached.parameters().iter().chain(System::Redis.parameters());
+        for parameter in all {
+            let is_engine = matches!(parameter.drives, Drives::Engine(_));
+            assert_eq!(find(parameter.name).is_some(), is_engine, "{}", parameter.name);
+        }
+    }
+
+    #[test]
+    fn a_cache_says_that_it_has_what_it_was_built_with() {
+        let builder = || Cache::builder().max_memory(2 << 20).address_space(8 << 20);
+        for effect in &ALL {
+            let systems = [System::Memcached, System::Redis];
+            let mut found = systems.iter().flat_map(|system| system.parameters()).filter(|p| p.name == effect.name);
+            let parameter = found.next().unwrap_or_else(|| panic!("{} is no parameter", effect.name));
+            for text in ["0", "1", "2", "3", "12", "48", "500", "65536", "1.5", "yes", "no", "volatile-ttl"] {
+                // A lock on memory is not everybody's to have; the rest of the limit is what it leaves.
+                let Ok(value) = parameter.parse(text) else { continue };
+                if let Ok(cache) = (effect.build)(builder(), &value).build() {
+                    assert_eq!((effect.running)(&cache), Some(value), "{}", effect.name);
+                }
+            }
+        }
+    }
+}

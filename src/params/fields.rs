@@ -128,6 +128,7 @@ mod text {
         if let Setting::Text(text) = setting { Ok(text.clone()) } else { setting.refuse("text") }
     }
 
+    #[expect(clippy::ptr_arg, reason = "what the field is")]
     pub(super) fn show(text: &String) -> Setting {
         Setting::Text(text.clone())
     }

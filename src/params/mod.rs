@@ -32,9 +32,9 @@
 //! | `node` | node types |
 //! | `settings` | the values for one cache |
 //! | `effects` | what each parameter does to the engine |
-//! | `groups` | named sets of values |
+//! | `groups` `registry` | named sets of values |
 //! | `attached` | the caches that use them: what took effect, what waits |
-//! | `config` `fields` | a cache's settings as plain data |
+//! | `config` `fields` `serde` | a cache's settings as plain data |
 //! | `nearest` | what a misspelt name was meant to be |
 
 mod attached;
@@ -47,20 +47,20 @@ mod memcached;
 mod nearest;
 mod node;
 mod redis;
+mod registry;
 #[cfg(feature = "serde")]
 mod serde;
 mod settings;
 mod table;
-#[cfg(test)]
-mod tests;
 mod units;
 mod value;
 
 pub use attached::{Outcome, ParameterStatus, Status, SyncState};
 pub use config::CacheConfig;
 pub use family::{EngineVersion, Family, System};
-pub use groups::{Described, GroupInfo, ParameterGroups, Source};
+pub use groups::ParameterGroups;
 pub use node::NodeType;
+pub use registry::{Described, GroupInfo, Source};
 pub use settings::ParameterValues;
 pub use table::{Applies, Drives, Parameter};
 pub use value::{Allowed, Unit, Value, ValueType};

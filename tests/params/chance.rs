@@ -47,12 +47,12 @@ proptest! {
     fn what_is_accepted_is_read_back(family in families(), name in names(), value in values()) {
         let groups = ParameterGroups::new();
         groups.create("mine", family, "").unwrap();
-        if let Ok(parameter) = family.parameter(&name) {
-            if let Ok(checked) = parameter.check(&value) {
-                prop_assert_eq!(checked.value_type(), parameter.value_type);
-                prop_assert_eq!(parameter.check(&checked).unwrap(), checked.clone());
-                prop_assert_eq!(parameter.parse(&checked.to_string()).unwrap(), checked);
-            }
+        if let Ok(parameter) = family.parameter(&name)
+            && let Ok(checked) = parameter.check(&value)
+        {
+            prop_assert_eq!(checked.value_type(), parameter.value_type);
+            prop_assert_eq!(parameter.check(&checked).unwrap(), checked.clone());
+            prop_assert_eq!(parameter.parse(&checked.to_string()).unwrap(), checked);
         }
         let before = groups.describe("mine").unwrap();
         match groups.modify("mine", [(name.as_str(), value.clone())]) {

@@ -1,1 +1,0 @@
-//! Tests of what cannot be seen from outside.
