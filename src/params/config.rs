@@ -142,6 +142,34 @@ impl CacheConfig {
         Ok(config)
     }
 
+    /// Names and values as text, of what is set: what [`from_pairs`](Self::from_pairs) reads.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder::params::CacheConfig;
+    /// let config = CacheConfig::from_pairs([("time_to_live", "90s"), ("max_memory", "65536KiB")])?;
+    /// let pairs = config.to_pairs();
+    /// assert_eq!(pairs, [("max_memory".to_owned(), "64MiB".to_owned()), ("time_to_live".into(), "90s".into())]);
+    /// assert_eq!(CacheConfig::from_pairs(pairs)?, config);
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    pub fn to_pairs(&self) -> Vec<(String, String)> {
+        let mut pairs = Vec::new();
+        for (name, setting) in fields::ALL.iter().filter_map(|field| Some((field.name, (field.get)(self)?))) {
+            match setting {
+                Setting::Nothing => {}
+                Setting::Flag(flag) => pairs.push((name.to_owned(), flag.to_string())),
+                Setting::Integer(number) => pairs.push((name.to_owned(), number.to_string())),
+                Setting::Float(number) => pairs.push((name.to_owned(), number.to_string())),
+                Setting::Text(text) => pairs.push((name.to_owned(), text)),
+                Setting::Table(table) => {
+                    pairs.extend(table.into_iter().map(|(name, value)| (name, value.to_string())));
+                }
+            }
+        }
+        pairs
+    }
+
     /// Sets one field.
     pub(super) fn put(&mut self, name: &str, setting: Setting) -> Result<()> {
         let Some(field) = fields::find(name) else { return Err(Self::unknown(name)) };

@@ -81,6 +81,7 @@ fn families_and_parameters_make_a_builder() {
     let cache = config.builder().unwrap().build().unwrap();
     assert_eq!((cache.memory().limit, cache.samples(), cache.policy()), (4 << 20, 50, EvictionPolicy::VolatileLru));
     assert_eq!(config.parameter_values().unwrap().unwrap().integer("timeout").unwrap(), 30);
+    assert_eq!(CacheConfig::from_pairs(config.to_pairs()).unwrap(), config);
     let error = CacheConfig::from_pairs([("version", "2.6.13"), ("repl-timeout", "30s")]).unwrap_err();
     assert!(error.to_string().contains("since redis 2.8.6"), "{error}");
     let error = CacheConfig::from_pairs([("version", "2.6.13"), ("family", "redis2.8")]).unwrap_err();
