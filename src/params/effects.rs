@@ -1,5 +1,5 @@
-//! What each parameter does to the engine: how a builder is told, how a running cache is asked, and, for those that take
-//! effect at once, how a running cache is changed.
+//! What each parameter does to the engine: how a builder is told, how a running cache is asked, and, for those that
+//! take effect at once, how a running cache is changed.
 //!
 //! 1. There is a row for each parameter that [`Drives::Engine`](super::Drives), and for no other.
 //! 2. A cache that was built with a value says, when it is asked, that it has this value.

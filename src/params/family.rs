@@ -123,7 +123,7 @@ impl Family {
     /// # Examples
     /// ```
     /// use larder::params::{EngineVersion, Family};
-    /// assert!(Family::Redis2_8.versions().eq([EngineVersion::V2_8_6, EngineVersion::V2_8_19, EngineVersion::V2_8_21]));
+    /// assert!(Family::Memcached1_4.versions().eq([EngineVersion::V1_4_5, EngineVersion::V1_4_14]));
     /// ```
     pub fn versions(self) -> impl Iterator<Item = EngineVersion> {
         EngineVersion::ALL.into_iter().filter(move |version| version.family() == self)

@@ -148,8 +148,8 @@ impl ParameterGroups {
     ///
     /// # Errors
     /// Names every value that was refused. [`ErrorKind::NotFound`] for names that do not exist,
-    /// [`ErrorKind::InvalidConfig`] for values that are not allowed, [`ErrorKind::NotAllowed`] for what is fixed: default
-    /// groups, parameters that never change, and those that do not while a cache uses the group.
+    /// [`ErrorKind::InvalidConfig`] for values that are not allowed, [`ErrorKind::NotAllowed`] for what is fixed:
+    /// default groups, parameters that never change, and those that do not while a cache uses the group.
     ///
     /// # Examples
     /// ```
@@ -326,7 +326,7 @@ impl ParameterGroups {
         self.shared.registry.lock().values(group, version, node).map(|(_, values)| values)
     }
 
-    /// A builder with the values of a group: what a cache is first built from, and built anew from when it is restarted.
+    /// A builder with the values of a group: what a cache is first built from, and built anew from in a restart.
     ///
     /// # Errors
     /// As [`values`](Self::values).

@@ -124,8 +124,8 @@ impl ParameterValues {
     /// Sets a parameter, for a cache that is yet to be built; fixed ones as well.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] for a name that this version does not have, [`ErrorKind::InvalidConfig`] for a value that
-    /// is not allowed.
+    /// [`ErrorKind::NotFound`] for a name that this version does not have, [`ErrorKind::InvalidConfig`] for a value
+    /// that is not allowed.
     ///
     /// # Examples
     /// ```

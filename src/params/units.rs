@@ -51,7 +51,7 @@ pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
     let plain = text.trim().parse().ok().and_then(seconds);
     plain.or_else(|| scaled(text, &TIMES).map(Duration::from_nanos)).ok_or_else(|| {
         let shown: String = text.chars().take(40).collect();
-        format!("{shown:?} is no duration: give a number of seconds, or one with ns, us, ms, s, min, h or d, for example 30s")
+        format!("{shown:?} is no duration: give seconds, or a number with ns, us, ms, s, min, h or d, for example 30s")
     })
 }
 

@@ -1,4 +1,5 @@
-//! `docs/parameters.md` has a row for each parameter and node type, made from the table. `LARDER_WRITE_DOCS=1` writes it.
+//! `docs/parameters.md` has a row for each parameter and node type, made from the table. `LARDER_WRITE_DOCS=1` writes
+//! it.
 
 use larder::params::{Family, NodeType, Parameter, System, Unit, Value};
 
