@@ -46,8 +46,12 @@ pub enum ErrorKind {
     NumberOverflow,
     /// The operating system refused memory (commit, lock or reservation of address space).
     Os,
-    /// A namespace number, class or cursor that does not exist.
+    /// A namespace number, class, cursor, parameter, parameter group or node type that does not exist.
     NotFound,
+    /// There is one of this name already.
+    AlreadyExists,
+    /// What was to be changed or deleted is fixed, is used by a cache, or was switched off when the cache was built.
+    NotAllowed,
     /// The same key was named twice where keys must differ.
     DuplicateKey,
 }

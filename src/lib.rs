@@ -113,6 +113,7 @@ mod engine;
 mod error;
 mod expiry;
 mod index;
+pub mod params;
 pub mod policy;
 mod shard;
 mod slab;

@@ -69,8 +69,12 @@ impl Default for CacheBuilder {
                     ttl_ms: 0,
                     idle_ms: 0,
                     tokens: false,
+                    check_and_set: true,
                     seed: random_seed(),
                     expiry_lag_ms: 1000,
+                    reassign: true,
+                    background_resizing: true,
+                    namespaces: 256,
                 },
                 chunk_size: 32,
                 growth_factor: 1.04,
@@ -80,6 +84,9 @@ impl Default for CacheBuilder {
                 huge_pages: false,
                 lock_memory: false,
                 automove: Automove::default(),
+                samples: 1,
+                initial_items: 0,
+                threads: None,
                 clock: Box::new(SystemClock::new()),
             },
             ttl: None,
@@ -322,6 +329,109 @@ impl CacheBuilder {
     /// ```
     pub fn tokens(mut self, yes: bool) -> Self {
         self.config.settings.tokens = yes;
+        self
+    }
+
+    /// Whether items can have check-and-set tokens. Default: yes. Without, no item ever spends 8 bytes on one;
+    /// [`Cache::compare_and_swap`], [`Cache::get_with_token`] and [`SetOptions::if_token`](crate::SetOptions::if_token)
+    /// fail with [`ErrorKind::NotAllowed`], [`SetOptions::want_token`](crate::SetOptions::want_token) gets none, and
+    /// [`Cache::remove_if`] removes nothing.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder::{Cache, ErrorKind};
+    /// let cache = Cache::builder().check_and_set(false).build()?;
+    /// cache.set(b"k", b"v")?;
+    /// assert_eq!(cache.get_with_token(b"k").unwrap_err().kind(), ErrorKind::NotAllowed);
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    pub fn check_and_set(mut self, yes: bool) -> Self {
+        self.config.settings.check_and_set = yes;
+        self
+    }
+
+    /// How many items at least are looked at for each victim by the policies that go by recency, frequency or deadline
+    /// (Redis's `maxmemory-samples`). Default 1. Items are looked at some 28 at a time, whatever less was asked for,
+    /// because as neighbours they cost a few cache lines; 64 times 28 is the most.
+    ///
+    /// # Examples
+    /// ```
+    /// let cache = larder::Cache::builder().samples(100).build()?;
+    /// assert_eq!(cache.samples(), 100);
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    pub fn samples(mut self, items: u32) -> Self {
+        self.config.samples = items;
+        self
+    }
+
+    /// Room in the index from the start, for so many items; the index does not become smaller than that. At most an
+    /// eighth of the limit is spent on it. Default 0: the index begins small and grows a step at a time.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder::Cache;
+    /// let cache = Cache::builder().initial_items(100_000).build()?;
+    /// assert!(cache.memory().index > Cache::new(64 << 20)?.memory().index);
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    pub fn initial_items(mut self, items: u64) -> Self {
+        self.config.initial_items = items;
+        self
+    }
+
+    /// Whether maintenance grows and shrinks the index while nobody writes. Default: yes. Otherwise only writes do, a
+    /// little each; an idle cache then keeps an index that is larger than it need be.
+    ///
+    /// # Examples
+    /// ```
+    /// let cache = larder::Cache::builder().background_resizing(false).build()?;
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    pub fn background_resizing(mut self, yes: bool) -> Self {
+        self.config.settings.background_resizing = yes;
+        self
+    }
+
+    /// Whether slab pages may be moved by hand ([`Cache::reassign_page`]). Default: yes.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder::{Cache, ErrorKind};
+    /// let cache = Cache::builder().slab_reassign(false).build()?;
+    /// assert_eq!(cache.reassign_page(0, 1).unwrap_err().kind(), ErrorKind::NotAllowed);
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    pub fn slab_reassign(mut self, yes: bool) -> Self {
+        self.config.settings.reassign = yes;
+        self
+    }
+
+    /// How many namespaces [`Cache::try_namespace`] hands out: 1 to 256, the default. For front-ends whose clients
+    /// name them.
+    ///
+    /// # Examples
+    /// ```
+    /// let cache = larder::Cache::builder().namespaces(16).build()?;
+    /// assert!(cache.try_namespace(15).is_ok() && cache.try_namespace(16).is_err());
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    pub fn namespaces(mut self, count: u16) -> Self {
+        self.config.settings.namespaces = count;
+        self
+    }
+
+    /// How many threads will write: a hint from which [`shards`](Self::shards) are chosen, if they are not given.
+    /// Default: as many as the machine has cores.
+    ///
+    /// # Examples
+    /// ```
+    /// let cache = larder::Cache::builder().max_memory(1 << 30).threads(1).build()?;
+    /// assert_eq!(cache.shards().len(), 4);
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.config.threads = Some(threads);
         self
     }
 

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 
 use super::builder::{CacheBuilder, Maintenance, millis};
-use crate::engine::{Engine, Key};
+use crate::engine::{Built, Engine, Key};
 use crate::error::{Error, ErrorKind, Result};
 use crate::expiry::CpuShare;
 use crate::policy::{EvictionPolicy, Objective};
-use crate::shard::Automove;
+use crate::shard::{Automove, Settings};
 use crate::stats::{ClassStats, MemoryReport, ShardStats, Stats};
 
 /// A cache of byte strings in a fixed amount of memory.
@@ -35,6 +35,27 @@ use crate::stats::{ClassStats, MemoryReport, ShardStats, Stats};
 pub struct Cache {
     owner: Arc<Owner>,
     namespace: u8,
+}
+
+/// A reference to a cache, of whatever namespace, that does not keep it alive.
+#[derive(Debug, Clone)]
+pub(crate) struct WeakCache(Weak<Owner>);
+
+impl WeakCache {
+    /// A handle, while there is another one.
+    pub(crate) fn upgrade(&self) -> Option<Cache> {
+        self.0.upgrade().map(|owner| Cache { owner, namespace: 0 })
+    }
+
+    /// Whether the cache is there still.
+    pub(crate) fn is_alive(&self) -> bool {
+        self.0.strong_count() > 0
+    }
+
+    /// Whether it is this cache.
+    pub(crate) fn is(&self, cache: &Cache) -> bool {
+        std::ptr::eq(self.0.as_ptr(), Arc::as_ptr(&cache.owner))
+    }
 }
 
 /// What a call of [`Cache::run_maintenance`] did.
@@ -165,6 +186,27 @@ impl Cache {
         self.engine().key(self.namespace, key)
     }
 
+    /// The settings that it was built with.
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.engine().ctx.settings
+    }
+
+    /// The rest of them.
+    pub(crate) fn built(&self) -> &Built {
+        &self.engine().built
+    }
+
+    /// The limit, and what of it items may not use, without taking any lock.
+    pub(crate) fn memory_limits(&self) -> (u64, u64) {
+        let ledger = &self.engine().ctx.arena.ledger;
+        (ledger.limit(), ledger.reserved())
+    }
+
+    /// A reference that does not keep the cache alive.
+    pub(crate) fn downgrade(&self) -> WeakCache {
+        WeakCache(Arc::downgrade(&self.owner))
+    }
+
     pub(super) fn namespace_id(&self) -> u8 {
         self.namespace
     }
@@ -185,6 +227,38 @@ impl Cache {
     /// ```
     pub fn namespace(&self, namespace: u8) -> Cache {
         Cache { owner: Arc::clone(&self.owner), namespace }
+    }
+
+    /// The same for a number that came from elsewhere: an error if this cache was built with fewer
+    /// [`namespaces`](CacheBuilder::namespaces).
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] for a number that is none of a namespace's.
+    ///
+    /// # Examples
+    /// ```
+    /// let cache = larder::Cache::new(1 << 20)?;
+    /// assert!(cache.try_namespace(255).is_ok() && cache.try_namespace(256).is_err());
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    pub fn try_namespace(&self, namespace: u64) -> Result<Cache> {
+        let count = self.namespaces();
+        let known = u8::try_from(namespace).ok().filter(|&known| usize::from(known) < count);
+        known.map(|known| self.namespace(known)).ok_or_else(|| {
+            let most = count - 1;
+            Error::new(ErrorKind::NotFound, format!("there is no namespace {namespace}: the last one is {most}"))
+        })
+    }
+
+    /// How many namespaces [`try_namespace`](Self::try_namespace) hands out.
+    ///
+    /// # Examples
+    /// ```
+    /// assert_eq!(larder::Cache::new(1 << 20)?.namespaces(), 256);
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    pub fn namespaces(&self) -> usize {
+        usize::from(self.engine().ctx.settings.namespaces)
     }
 
     /// The name given to the builder.
@@ -352,6 +426,30 @@ impl Cache {
         self.engine().set_reserved_memory(bytes)
     }
 
+    /// How many items at least are looked at for a victim, at present: [`CacheBuilder::samples`].
+    ///
+    /// # Examples
+    /// ```
+    /// assert_eq!(larder::Cache::new(1 << 20)?.samples(), 1);
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    pub fn samples(&self) -> u32 {
+        self.engine().ctx.samples()
+    }
+
+    /// Changes how many items at least are looked at for a victim; 0 counts as 1.
+    ///
+    /// # Examples
+    /// ```
+    /// let cache = larder::Cache::new(1 << 20)?;
+    /// cache.set_samples(50);
+    /// assert_eq!(cache.samples(), 50);
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    pub fn set_samples(&self, items: u32) {
+        self.engine().ctx.set_samples(items.max(1));
+    }
+
     /// When slab pages move between classes, at present.
     ///
     /// # Examples
@@ -383,7 +481,8 @@ impl Cache {
     /// give.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] for classes that do not exist.
+    /// [`ErrorKind::NotFound`] for classes that do not exist, [`ErrorKind::NotAllowed`] if the cache was built without
+    /// [`slab_reassign`](CacheBuilder::slab_reassign).
     ///
     /// # Examples
     /// ```

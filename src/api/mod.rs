@@ -22,6 +22,7 @@ mod walk;
 mod writes;
 
 pub use builder::{CacheBuilder, Maintenance};
+pub(crate) use cache::WeakCache;
 pub use cache::{Cache, Upkeep};
 pub use guard::Guard;
 pub use options::{Arithmetic, CasOutcome, Metadata, SetOptions, SetOutcome, Token};

@@ -153,7 +153,9 @@ impl Cache {
     /// with it fails.
     ///
     /// # Errors
-    /// As [`get`](Self::get); and [`OutOfMemory`](crate::ErrorKind::OutOfMemory) if there is no room for the token.
+    /// As [`get`](Self::get); [`OutOfMemory`](crate::ErrorKind::OutOfMemory) if there is no room for the token, and
+    /// [`NotAllowed`](crate::ErrorKind::NotAllowed) in a cache without
+    /// [`check_and_set`](crate::CacheBuilder::check_and_set).
     ///
     /// # Examples
     /// ```

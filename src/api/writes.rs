@@ -170,7 +170,8 @@ impl Cache {
     /// Stores a value over the one that has this token, and over no other.
     ///
     /// # Errors
-    /// As [`set`](Self::set).
+    /// As [`set`](Self::set); [`NotAllowed`](crate::ErrorKind::NotAllowed) in a cache without
+    /// [`check_and_set`](crate::CacheBuilder::check_and_set).
     ///
     /// # Examples
     /// See [`Token`].
@@ -181,7 +182,7 @@ impl Cache {
     /// The same with options (of which the condition does not count).
     ///
     /// # Errors
-    /// As [`set`](Self::set).
+    /// As [`compare_and_swap`](Self::compare_and_swap).
     ///
     /// # Examples
     /// ```

@@ -10,6 +10,7 @@
 
 use super::Config;
 use crate::error::{Error, ErrorKind, Result};
+use crate::shard::homes_for;
 use crate::slab::MAX_VALUE_LEN;
 
 /// The smallest limit there can be.
@@ -57,8 +58,21 @@ impl Geometry {
                 return Err(invalid(format!("page_size is {size}; it must be a power of two from 1 KiB to 4 MiB")));
             }
         };
+        if config.threads == Some(0) {
+            return Err(invalid("threads is 0; leave it out, or say how many threads will write".to_owned()));
+        }
+        let namespaces = config.settings.namespaces;
+        if !(1..=256).contains(&namespaces) {
+            return Err(invalid(format!("namespaces is {namespaces}; it must be from 1 to 256")));
+        }
+        if config.samples == 0 {
+            return Err(invalid("samples is 0; at least 1 item must be looked at for a victim".to_owned()));
+        }
+        if config.settings.tokens && !config.settings.check_and_set {
+            return Err(invalid("tokens is on and check_and_set off: there are no tokens without it".to_owned()));
+        }
         let shards = match config.shards {
-            None => Self::shards_for(limit),
+            None => Self::shards_for(limit, config.threads),
             Some(n) if n.is_power_of_two() && n <= MAX_SHARDS => n,
             Some(n) => return Err(invalid(format!("shards is {n}; it must be a power of two from 1 to {MAX_SHARDS}"))),
         };
@@ -87,9 +101,10 @@ impl Geometry {
         (wanted.next_power_of_two() / if wanted.is_power_of_two() { 1 } else { 2 }).clamp(least, 64 << 10)
     }
 
-    fn shards_for(limit: u64) -> usize {
-        let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
-        let most = (4 * cores).next_power_of_two().min(MAX_SHARDS);
+    fn shards_for(limit: u64, threads: Option<usize>) -> usize {
+        let cores = || std::thread::available_parallelism().map_or(1, |n| n.get());
+        let most = threads.unwrap_or_else(cores).min(MAX_SHARDS) * 4;
+        let most = most.next_power_of_two().min(MAX_SHARDS);
         let wanted = (limit >> 24).clamp(1, 4).max(limit >> 26) as usize;
         if wanted.is_power_of_two() { wanted.min(most) } else { (wanted.next_power_of_two() / 2).min(most) }
     }
@@ -97,6 +112,13 @@ impl Geometry {
     /// Buckets that a shard's table may grow to: enough for the smallest items in twice its part of the address space.
     pub(crate) fn max_buckets(address_space: usize, chunk_size: usize, shards: usize) -> u64 {
         (address_space / chunk_size / shards * 2 / 4).max(64) as u64
+    }
+
+    /// Buckets that a shard's table begins with and keeps: room for `items` in all shards together, within an eighth of
+    /// the limit.
+    pub(crate) fn least_buckets(limit: u64, items: u64, shards: usize) -> u64 {
+        let most = limit / 8 / 64 / shards as u64;
+        homes_for(items.div_ceil(shards as u64)).min(most)
     }
 }
 
@@ -110,9 +132,25 @@ mod tests {
             [(1 << 20, 4 << 10), (16 << 20, 8 << 10), (256 << 20, 16 << 10), (2 << 30, 32 << 10), (400 << 30, 64 << 10)]
         {
             assert_eq!(Geometry::page_size_for(limit), page, "limit {limit}");
-            let shards = Geometry::shards_for(limit);
+            let shards = Geometry::shards_for(limit, None);
             let least = if shards > 4 { 64 << 20 } else { 16 << 20 };
             assert!(shards.is_power_of_two() && (shards == 1 || limit / shards as u64 >= least));
         }
+    }
+
+    #[test]
+    fn threads_are_a_hint_for_shards() {
+        for (threads, shards) in [(1, 4), (2, 8), (3, 16), (8, 32), (usize::MAX, 1024)] {
+            assert_eq!(Geometry::shards_for(1 << 40, Some(threads)), shards, "{threads} threads");
+        }
+        assert_eq!(Geometry::shards_for(1 << 20, Some(8)), 1, "no shard is made too small");
+    }
+
+    #[test]
+    fn the_first_table_is_as_large_as_asked_within_reason() {
+        assert_eq!(Geometry::least_buckets(1 << 30, 0, 1), 0);
+        assert_eq!(Geometry::least_buckets(1 << 30, 63_000, 1), 10_000);
+        assert_eq!(Geometry::least_buckets(1 << 30, 63_000, 4), 2_500);
+        assert_eq!(Geometry::least_buckets(1 << 20, u64::MAX, 2), 1024, "an eighth of the limit at most");
     }
 }

@@ -63,7 +63,24 @@ pub(crate) struct Config {
     pub(crate) huge_pages: bool,
     pub(crate) lock_memory: bool,
     pub(crate) automove: Automove,
+    /// Items that are looked at for a victim, at least.
+    pub(crate) samples: u32,
+    /// Items that the index has room for from the start.
+    pub(crate) initial_items: u64,
+    /// How many threads will write, if that was said.
+    pub(crate) threads: Option<usize>,
     pub(crate) clock: Box<dyn Clock>,
+}
+
+/// What an engine was built with and cannot change, as far as it is not in its [`Settings`].
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Built {
+    pub(crate) chunk_size: usize,
+    pub(crate) growth_factor: f64,
+    pub(crate) initial_items: u64,
+    pub(crate) threads: Option<usize>,
+    pub(crate) huge_pages: bool,
+    pub(crate) lock_memory: bool,
 }
 
 /// How long an operation waits for memory to be found: as long as some is.
@@ -98,6 +115,7 @@ impl Patience {
 #[derive(Debug)]
 pub(crate) struct Engine {
     pub(crate) ctx: Context,
+    pub(crate) built: Built,
     shards: Box<[Shard]>,
     policy: Mutex<(EvictionPolicy, Objective)>,
     /// Held while the policy is being changed, so that changes come one after the other.
@@ -114,13 +132,31 @@ impl Engine {
         let classes = Classes::new(config.chunk_size, config.growth_factor, geometry.page_size)?;
         let (arena, address_space) = Self::reserve_arena(&config, &geometry)?;
         let (policy, objective) = (config.policy, config.objective);
+        let built = Built {
+            chunk_size: config.chunk_size,
+            growth_factor: config.growth_factor,
+            initial_items: config.initial_items,
+            threads: config.threads,
+            huge_pages: config.huge_pages,
+            lock_memory: config.lock_memory,
+        };
         let max_buckets = Geometry::max_buckets(address_space, config.chunk_size, geometry.shards);
-        let clock = config.clock;
-        let ctx = Context::new(Arc::new(arena), classes, config.settings, clock, geometry.shards, config.automove);
-        let shards: Result<Vec<Shard>> =
-            (0..geometry.shards).map(|id| Shard::new(&ctx, id, max_buckets, policy, objective)).collect();
+        let least_buckets = Geometry::least_buckets(config.max_memory, config.initial_items, geometry.shards);
+        let ctx = Context::new(
+            Arc::new(arena),
+            classes,
+            config.settings,
+            config.clock,
+            geometry.shards,
+            config.automove,
+            config.samples,
+        );
+        let shards: Result<Vec<Shard>> = (0..geometry.shards)
+            .map(|id| Shard::new(&ctx, id, (least_buckets, max_buckets), policy, objective))
+            .collect();
         let engine = Engine {
             ctx,
+            built,
             shards: shards?.into_boxed_slice(),
             policy: Mutex::new((policy, objective)),
             policy_change: Mutex::new(()),

@@ -231,7 +231,8 @@ impl Engine {
             Expiry::At(unix_ms) => (self.ctx.since_start(unix_ms), default_idle),
             Expiry::Keep => old.map_or((0, 0), |old| (old.deadline, old.idle_ms)),
         };
-        let wants_token = settings.tokens || spec.want_token || old.is_some_and(|old| old.token.is_some());
+        let asked = settings.tokens || spec.want_token || old.is_some_and(|old| old.token.is_some());
+        let wants_token = asked && settings.check_and_set;
         Attributes {
             kind: spec.kind,
             namespace: key.namespace,
@@ -244,9 +245,26 @@ impl Engine {
         }
     }
 
+    /// What whoever needs a token is told where items have none.
+    fn check_tokens(&self) -> Result<()> {
+        if self.ctx.settings.check_and_set {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::NotAllowed,
+            "check-and-set is off in this cache, its items have no tokens: build it with check_and_set(true)",
+        ))
+    }
+
+    /// Refuses options that no value can meet here.
+    pub(super) fn check_spec(&self, spec: &SetSpec) -> Result<()> {
+        if matches!(spec.condition, Condition::Token(_)) { self.check_tokens() } else { Ok(()) }
+    }
+
     /// Stores a value given in pieces.
     pub(crate) fn set(&self, key: Key<'_>, parts: &[&[u8]], spec: &SetSpec) -> Result<Outcome> {
         let vlen = parts.iter().map(|p| p.len()).sum();
+        self.check_spec(spec)?;
         Self::check_key(key.bytes)?;
         self.check_value(key.bytes.len(), vlen, 0)?;
         self.before();
@@ -293,6 +311,7 @@ impl Engine {
 
     /// Sees to it that an item has a check-and-set token, and returns it.
     pub(crate) fn token(&self, key: Key<'_>) -> Result<Option<u64>> {
+        self.check_tokens()?;
         self.rewrite(key, |attributes, _, locked| {
             if attributes.token.is_some() {
                 return Rewrite::Leave(attributes.token);

@@ -43,6 +43,7 @@ impl Reserved {
 impl Engine {
     /// Memory for a value of `vlen` bytes, on the ledger from now on.
     pub(crate) fn reserve(&self, key: Key<'_>, vlen: usize, spec: &SetSpec) -> Result<Reserved> {
+        self.check_spec(spec)?;
         Self::check_key(key.bytes)?;
         self.check_value(key.bytes.len(), vlen, 0)?;
         self.before();

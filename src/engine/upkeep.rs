@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use super::Engine;
+use super::{Engine, Geometry};
 use crate::error::{Error, ErrorKind, Result};
 use crate::policy::{EvictionPolicy, Objective};
 use crate::slab::{Account, ClassId, thread_cpu_ns};
@@ -104,6 +104,11 @@ impl Engine {
             ));
         }
         ledger.set_limit(limit);
+        let least_buckets = Geometry::least_buckets(limit, self.built.initial_items, self.shards.len());
+        for shard in &self.shards {
+            let locked = shard.lock(&self.ctx);
+            locked.shard.table.set_least(least_buckets);
+        }
         self.shrink_to_limit(|| false);
         Ok(())
     }
@@ -171,6 +176,12 @@ impl Engine {
 
     /// Moves a page from one class to another, or to the class that asks next. False if there was none to move.
     pub(crate) fn reassign(&self, from: usize, to: usize) -> Result<bool> {
+        if !self.ctx.settings.reassign {
+            return Err(Error::new(
+                ErrorKind::NotAllowed,
+                "moving slab pages by hand is off in this cache: build it with slab_reassign(true)",
+            ));
+        }
         let classes = self.ctx.classes.len();
         if from >= classes || to >= classes || from == to {
             return Err(Error::new(

@@ -74,7 +74,7 @@ impl Table {
 
     /// Whether there is a smaller size.
     pub(crate) fn can_shrink(&self) -> bool {
-        self.sizes().1 > MIN_BUCKETS
+        self.sizes().1 > self.least_buckets()
     }
 
     /// Begins to shrink to eight ninths, or to half if that is room for `items` with a good margin; not below the
@@ -87,7 +87,7 @@ impl Table {
         }
         let half = big / 2;
         let less = if items < half * 5 { half } else { big - big.div_ceil(9) };
-        let less = less.max(MIN_BUCKETS);
+        let less = less.max(self.least_buckets());
         self.moving(|| {
             // Pointer first: while it is 0, the big size counts for everybody, whatever `small` says.
             self.geometry.pointer.store(0, Ordering::Release);

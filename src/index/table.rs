@@ -57,6 +57,8 @@ pub(crate) struct Table {
     pub(super) geometry: CachePadded<Geometry>,
     pub(super) shard_bits: u32,
     max_buckets: u64,
+    /// The size that it begins with, and does not shrink below.
+    least_buckets: std::sync::atomic::AtomicU64,
 }
 
 /// Outcome of a search without the lock.
@@ -70,19 +72,37 @@ pub(crate) enum Search<R> {
 
 impl Table {
     /// A table that can grow to `max_buckets`, with room for that many reserved.
+    #[cfg(test)]
     pub(crate) fn new(max_buckets: u64, shard_bits: u32) -> Result<Table> {
+        Self::with_least(MIN_BUCKETS, max_buckets, shard_bits)
+    }
+
+    /// The same, of a table that is never smaller than `least_buckets`.
+    pub(crate) fn with_least(least_buckets: u64, max_buckets: u64, shard_bits: u32) -> Result<Table> {
         let max_buckets = max_buckets.max(MIN_BUCKETS);
+        let least_buckets = least_buckets.clamp(MIN_BUCKETS, max_buckets);
         Ok(Table {
             words: Words::reserve((max_buckets + SPILL + 1) as usize * WORDS)?,
             geometry: CachePadded::new(Geometry {
-                small: AtomicU64::new(MIN_BUCKETS),
-                big: AtomicU64::new(MIN_BUCKETS),
+                small: AtomicU64::new(least_buckets),
+                big: AtomicU64::new(least_buckets),
                 pointer: AtomicU64::new(0),
                 moves: AtomicU64::new(0),
             }),
             shard_bits,
             max_buckets,
+            least_buckets: least_buckets.into(),
         })
+    }
+
+    pub(super) fn least_buckets(&self) -> u64 {
+        self.least_buckets.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// Changes the size below which the table does not shrink. (As everything about sizes, under the shard's lock.)
+    pub(crate) fn set_least(&self, buckets: u64) {
+        let buckets = buckets.clamp(MIN_BUCKETS, self.max_buckets);
+        self.least_buckets.store(buckets, std::sync::atomic::Ordering::Relaxed);
     }
 
     pub(crate) fn max_buckets(&self) -> u64 {

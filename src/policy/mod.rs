@@ -20,6 +20,7 @@ mod ttl;
 mod value;
 
 pub use kind::{EvictionPolicy, Objective};
+pub(crate) use sample::draws_for;
 pub(crate) use shared::Shared;
 pub use simulator::Simulator;
 
@@ -58,6 +59,10 @@ pub(crate) trait Store {
     /// `r` says, a fraction of 2^64. A bucket has 0 to 7 items, 5 to 6 usual; which ones has nothing to do with their
     /// history. `wanted` comes first, because to learn an item's size takes longer.
     fn buckets(&self, r: u64, count: u64, wanted: impl FnMut(Bits) -> bool, each: impl FnMut(Candidate<Self::Handle>));
+    /// How many draws are made for a victim of a policy that ranks by use or by deadline.
+    fn draws(&self) -> u64 {
+        1
+    }
     /// Says that these buckets will be asked for next.
     fn prefetch(&self, _r: u64, _count: u64) {}
     /// Says that an item may be the next to leave.

@@ -15,6 +15,10 @@ use super::{Bits, Candidate, Store, mix};
 
 /// Buckets looked at for one victim.
 pub(crate) const DRAW: u64 = 5;
+/// Items that one draw shows, about: five buckets of five to six.
+const DRAWN: u64 = 28;
+/// No victim is worth more draws than these: they are made under the shard's lock.
+const MOST_DRAWS: u64 = 64;
 /// 2^64 divided by the golden ratio.
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 /// Items remembered from one victim to the next.
@@ -25,6 +29,11 @@ const POOL_LOW: usize = 8;
 const DRY_BUCKETS: u64 = 64;
 /// Buckets drawn in vain before "there is no item" is believed of a store that says it holds some.
 const EMPTY_BUCKETS: u64 = 2048;
+
+/// Draws that show at least about so many items.
+pub(crate) fn draws_for(samples: u32) -> u64 {
+    u64::from(samples).div_ceil(DRAWN).clamp(1, MOST_DRAWS)
+}
 
 /// A seeded source of random numbers (splitmix64).
 #[derive(Debug, Clone)]
@@ -239,8 +248,10 @@ impl<H: Copy + PartialEq> Sampler<H> {
         rank: impl Fn(Bits) -> u64,
     ) -> Option<Candidate<H>> {
         let Sampler { draw, pool } = self;
-        let bar = pool.bar();
-        draw.look(store, |bits| rank(bits) < bar, |candidate| pool.offer(candidate, rank(candidate.bits)));
+        for _ in 0..store.draws() {
+            let bar = pool.bar();
+            draw.look(store, |bits| rank(bits) < bar, |candidate| pool.offer(candidate, rank(candidate.bits)));
+        }
         // An item may have lost its deadline since it was seen.
         let eligible = |candidate: &Candidate<H>| !volatile || store.deadline(candidate.handle).is_some();
         // The second round is for a pool whose items all went away while it was full.

@@ -25,12 +25,14 @@ impl<H: Copy + PartialEq> Ttl<H> {
 
     pub(crate) fn victim<S: Store<Handle = H>>(&mut self, store: &S) -> Option<Candidate<H>> {
         let Ttl { draw, pool, since_page } = self;
-        let offer = |candidate: Candidate<H>| {
-            if let Some(deadline) = store.deadline(candidate.handle) {
-                pool.offer(candidate, deadline);
-            }
-        };
-        draw.look(store, |_| true, offer);
+        for _ in 0..store.draws() {
+            let offer = |candidate: Candidate<H>| {
+                if let Some(deadline) = store.deadline(candidate.handle) {
+                    pool.offer(candidate, deadline);
+                }
+            };
+            draw.look(store, |_| true, offer);
+        }
         *since_page += 1;
         for round in 0..2 {
             if *since_page > PAGE_EVERY || pool.is_empty() || round > 0 {

@@ -1,7 +1,7 @@
 //! What all shards of a cache share.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use super::Namespaces;
 use crate::clock::Clock;
@@ -47,8 +47,16 @@ pub(crate) struct Settings {
     pub(crate) ttl_ms: u64,
     pub(crate) idle_ms: u64,
     pub(crate) tokens: bool,
+    /// Whether items can have tokens at all.
+    pub(crate) check_and_set: bool,
     pub(crate) seed: u64,
     pub(crate) expiry_lag_ms: u64,
+    /// Whether pages may be moved between classes by hand.
+    pub(crate) reassign: bool,
+    /// Whether maintenance takes tables to their right size, or writers alone do.
+    pub(crate) background_resizing: bool,
+    /// Namespaces that [`Cache::try_namespace`](crate::Cache::try_namespace) hands out.
+    pub(crate) namespaces: u16,
 }
 
 /// See the module.
@@ -65,6 +73,8 @@ pub(crate) struct Context {
     start_ms: u64,
     shards: usize,
     automove: AtomicU8,
+    /// Items that are looked at for a victim, at least.
+    samples: AtomicU32,
     /// When a delayed flush is due: `u64::MAX` for never.
     flush_at: AtomicU64,
 }
@@ -77,6 +87,7 @@ impl Context {
         clock: Box<dyn Clock>,
         shards: usize,
         automove: Automove,
+        samples: u32,
     ) -> Context {
         Context {
             arena,
@@ -89,6 +100,7 @@ impl Context {
             clock,
             shards,
             automove: AtomicU8::new(automove as u8),
+            samples: AtomicU32::new(samples),
             flush_at: AtomicU64::new(u64::MAX),
         }
     }
@@ -123,6 +135,14 @@ impl Context {
 
     pub(crate) fn set_automove(&self, automove: Automove) {
         self.automove.store(automove as u8, Relaxed);
+    }
+
+    pub(crate) fn samples(&self) -> u32 {
+        self.samples.load(Relaxed)
+    }
+
+    pub(crate) fn set_samples(&self, samples: u32) {
+        self.samples.store(samples, Relaxed);
     }
 
     /// What each shard would own if all owned the same.

@@ -47,6 +47,7 @@ pub(crate) use namespaces::Namespaces;
 pub(crate) use read::Read;
 pub(crate) use space::{For, Progress, Room, Shortage};
 pub(crate) use sweep::Cause;
+pub(crate) use upkeep::homes_for;
 pub(crate) use view::Handle;
 pub(crate) use write::{Found, New, Origin, Stored};
 
@@ -146,11 +147,11 @@ impl Shard {
     pub(crate) fn new(
         ctx: &Context,
         id: usize,
-        max_buckets: u64,
+        (least_buckets, max_buckets): (u64, u64),
         policy: EvictionPolicy,
         objective: Objective,
     ) -> Result<Shard> {
-        let table = Table::new(max_buckets, ctx.shard_bits())?;
+        let table = Table::with_least(least_buckets, max_buckets, ctx.shard_bits())?;
         let seed = ctx.settings.seed ^ (id as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let core = Core {
             id,

@@ -11,7 +11,7 @@
 use super::view::View;
 use super::{Automove, Cause, Found, Locked};
 use crate::error::{Error, ErrorKind};
-use crate::policy::{Arrival, EvictionPolicy, Verdict};
+use crate::policy::{Arrival, EvictionPolicy, Verdict, draws_for};
 use crate::slab::{Account, ClassId, Freed, Locator, Prepaid, UnitId};
 
 /// Why there is no room.
@@ -111,6 +111,7 @@ impl Locked<'_> {
             capacity,
             volatile_only,
             class,
+            draws: draws_for(self.ctx.samples()),
         };
         f(&mut core.policy, &self.shard.shared, &view)
     }

@@ -53,7 +53,7 @@ impl Shard {
             return true;
         }
         let mut locked = self.lock(ctx);
-        let busy = locked.has_sizing();
+        let busy = locked.has_background_sizing();
         if busy {
             locked.size_table();
         }
@@ -63,7 +63,7 @@ impl Shard {
     /// Whether there is anything to do.
     pub(crate) fn needs_upkeep(&self, ctx: &Context) -> bool {
         let locked = self.lock(ctx);
-        locked.has_sweeping() || locked.has_sizing() || locked.has_move()
+        locked.has_sweeping() || locked.has_background_sizing() || locked.has_move()
     }
 }
 

@@ -17,6 +17,11 @@ const FULL_AT: u64 = 93;
 /// It shrinks below this many.
 const SHRINK_AT: u64 = 68;
 
+/// Home buckets in which so many items find room before the table grows.
+pub(crate) fn homes_for(items: u64) -> u64 {
+    u64::try_from((u128::from(items) * 100).div_ceil(u128::from(GROW_AT * 7))).unwrap_or(u64::MAX)
+}
+
 pub(super) fn index_is_full() -> Error {
     Error::new(
         ErrorKind::OutOfMemory,
@@ -105,9 +110,14 @@ impl Locked<'_> {
     }
 
     /// Whether the table is on its way to another size, or should be on the way to a smaller one.
-    pub(crate) fn has_sizing(&self) -> bool {
+    fn has_sizing(&self) -> bool {
         let table = &self.shard.table;
         self.core.adopting.is_none() && (table.is_resizing() || (self.load() < SHRINK_AT && table.can_shrink()))
+    }
+
+    /// The same, as far as it is maintenance's business.
+    pub(crate) fn has_background_sizing(&self) -> bool {
+        self.ctx.settings.background_resizing && self.has_sizing()
     }
 
     /// Refuses `new` items while the table is so full that they might find no place, and cannot grow. So what is staged

@@ -27,6 +27,8 @@ pub(crate) struct View<'a> {
     pub(crate) volatile_only: bool,
     /// Only items of this class.
     pub(crate) class: Option<ClassId>,
+    /// Draws for a victim.
+    pub(crate) draws: u64,
 }
 
 impl View<'_> {
@@ -148,6 +150,11 @@ impl Store for View<'_> {
                 }
             });
         }
+    }
+
+    #[inline]
+    fn draws(&self) -> u64 {
+        self.draws
     }
 
     #[inline(always)]
