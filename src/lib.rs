@@ -108,6 +108,7 @@ mod engine;
 mod error;
 mod expiry;
 mod index;
+mod loading;
 pub mod policy;
 mod shard;
 mod slab;
@@ -120,6 +121,7 @@ pub use api::{
 };
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use error::{Error, ErrorKind, Result};
+pub use loading::{Load, LoadError, LoadOptions, LoadStats, Loaded};
 pub use policy::{EvictionPolicy, Objective};
 pub use shard::Automove;
 pub use slab::{Kind, MAX_KEY_LEN, MAX_VALUE_LEN};

@@ -156,12 +156,12 @@ impl Cache {
     }
 
     #[inline(always)]
-    pub(super) fn engine(&self) -> &Engine {
+    pub(crate) fn engine(&self) -> &Engine {
         &self.owner.engine
     }
 
     #[inline(always)]
-    pub(super) fn key<'k>(&self, key: &'k [u8]) -> Key<'k> {
+    pub(crate) fn key<'k>(&self, key: &'k [u8]) -> Key<'k> {
         self.engine().key(self.namespace, key)
     }
 

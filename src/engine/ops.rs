@@ -1,6 +1,6 @@
 //! The operations on one key.
 
-use super::{Engine, Key};
+use super::{Engine, Flight, Key};
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::{Counter, Pinned, Session};
 use crate::shard::{Cause, Found, Locked, New, Read, Stored};
@@ -220,6 +220,17 @@ impl Engine {
 
     /// Stores a value given in pieces.
     pub(crate) fn set(&self, key: Key<'_>, parts: &[&[u8]], spec: &SetSpec) -> Result<Outcome> {
+        self.store(key, parts, spec, None)
+    }
+
+    /// The same; what a load has brought is stored only if nothing was written or removed since the load began.
+    pub(super) fn store(
+        &self,
+        key: Key<'_>,
+        parts: &[&[u8]],
+        spec: &SetSpec,
+        flight: Option<&Flight>,
+    ) -> Result<Outcome> {
         let vlen = parts.iter().map(|p| p.len()).sum();
         Self::check_key(key.bytes)?;
         self.check_value(key.bytes.len(), vlen)?;
@@ -233,6 +244,10 @@ impl Engine {
             }
             let before = found.map(|f| locked.item(f.locator).attributes());
             let attributes = self.attributes(locked, key, spec, before);
+            // After the generation was read: see the invariants of `loads`.
+            if !self.loads.may_store(key, flight) {
+                return Ok(outcome);
+            }
             let new = New { hash: key.hash, key: key.bytes, parts, vlen, attributes };
             let over = matches!(spec.condition, Condition::Present | Condition::Token(_));
             match locked.store(&new, found, over, &mut arrival, prepaid)? {
@@ -307,6 +322,7 @@ impl Engine {
                 Rewrite::Refuse(error) => return Ok(Err(error)),
                 Rewrite::Store(attributes, pieces, result) => (attributes, pieces, result),
             };
+            self.loads.overtake(key);
             let parts: Vec<&[u8]> = pieces.iter().map(|piece| piece.bytes(value)).collect();
             let vlen = parts.iter().map(|p| p.len()).sum();
             if let Err(error) = self.check_value(key.bytes.len(), vlen) {
@@ -401,7 +417,13 @@ impl Engine {
         self.before();
         let mut locked = self.shard(key.hash).lock(&self.ctx);
         let found = locked.find(key.hash, key.namespace, key.bytes);
-        let found = found.filter(|&f| only(f, locked.item(f.locator)));
+        let found = match found {
+            Some(found) if !only(found, locked.item(found.locator)) => None,
+            found => {
+                self.loads.overtake(key);
+                found
+            }
+        };
         let session = self.ctx.sessions.current();
         session.count(if found.is_some() { Counter::DeleteHits } else { Counter::DeleteMisses });
         let found = found?;

@@ -79,6 +79,7 @@ impl Engine {
             locked.retire_unpublished(locator);
             return Ok(outcome);
         }
+        self.loads.overtake(key);
         let before = found.map(|f| locked.item(f.locator).attributes());
         let mut wanted = self.attributes(&mut locked, key, &reserved.spec, before);
         let reserved_as = locked.item(locator).attributes();
