@@ -114,6 +114,7 @@ mod shard;
 mod slab;
 mod stats;
 mod sync;
+pub mod typed;
 
 pub use api::{
     Arithmetic, Cache, CacheBuilder, CasOutcome, Cursor, Entry, Guard, Iter, Maintenance, Metadata, Reservation,
@@ -126,6 +127,7 @@ pub use policy::{EvictionPolicy, Objective};
 pub use shard::Automove;
 pub use slab::{Kind, MAX_KEY_LEN, MAX_VALUE_LEN};
 pub use stats::{ClassStats, MemoryReport, Metric, MetricKind, ShardStats, Stats, View};
+pub use typed::TypedCache;
 
 /// The programs of the README are tests.
 #[cfg(doctest)]
