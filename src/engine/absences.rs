@@ -12,7 +12,7 @@ use std::collections::{HashMap, VecDeque};
 use crate::index::Key;
 
 /// Bytes that an absence takes beside its key: its place in the map and in the queue, and the allocation.
-const OVERHEAD: u64 = 96;
+const OVERHEAD: u64 = 128;
 
 /// One key without a value.
 #[derive(Debug)]

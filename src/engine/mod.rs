@@ -39,7 +39,7 @@ use crate::shard::{Automove, Context, Locked, Progress, Settings, Shard, Shortag
 use crate::slab::{Account, Arena, Classes, Ledger, MAX_KEY_LEN};
 
 pub(crate) use geometry::Geometry;
-pub(crate) use loads::{Flight, Joined, Leader, LoadCounter, Loads, Landing};
+pub(crate) use loads::{Flight, Joined, Landing, Leader, LoadCounter, Loads};
 pub(crate) use numbers::Arithmetic;
 pub(crate) use ops::{Condition, Expiry, Outcome, Reading, SetSpec, Swap};
 pub(crate) use report::{ClassReport, ShardReport};

@@ -220,8 +220,7 @@ impl<K, V, C, KC> TypedCache<K, V, C, KC> {
         C: Codec<V>,
         KC: KeyCodec<Q>,
     {
-        self.with_key(key, |key| self.cache.read(key, |value| self.decode_found(key.len(), value)))?
-            .unwrap_or(Ok(None))
+        self.with_key(key, |key| self.cache.read(key, |value| self.decode_found(key.len(), value)))?.unwrap_or(Ok(None))
     }
 
     /// The values of many keys, decoded, each at its key's position. Faster than one by one in a large cache; see

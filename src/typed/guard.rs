@@ -32,7 +32,7 @@ pub struct TypedGuard<'a, V, C> {
 pub(super) fn undecodable<V>(what: &str, key_len: usize, value_len: usize, why: super::CodecError) -> Error {
     let name = std::any::type_name::<V>();
     let message = format!(
-        "the stored {what} is not a {name} ({why}); its key has {key_len} bytes, the value {value_len}: \
+        "the stored {what} is no {name} ({why}); key length {key_len}, value length {value_len}: \
          it was stored as another type, by another codec or by another version of the program"
     );
     Error::caused(ErrorKind::Decode, message, why)

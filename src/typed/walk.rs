@@ -94,7 +94,6 @@ impl<K, V, C: Codec<V>, KC: Codec<K>> Iterator for TypedIter<'_, K, V, C, KC> {
     }
 }
 
-
 impl<K, V, C, KC> fmt::Debug for TypedIter<'_, K, V, C, KC> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TypedIter").field("items", &self.items).finish()
