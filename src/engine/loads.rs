@@ -6,19 +6,20 @@
 //! ```
 //! A [`Flight`] is one run of a loader for one key. Whoever comes while it is in the table waits for it. It leaves the
 //! table when it lands, or when something is written to its key, or the key is removed or its namespace cleared: it is
-//! then *overtaken*. An overtaken flight still tells those who wait already, but stores nothing, and whoever comes later
-//! begins a new one. So what was loaded before an invalidation is neither stored nor seen by anyone who comes after it.
+//! then *overtaken*. An overtaken flight still tells those who wait already, but stores nothing, and whoever comes
+//! later begins a new one. So what was loaded before an invalidation is neither stored nor seen by anyone who comes
+//! after it.
 //!
 //! Invariants:
 //! 1. A flight is in its stripe's table from `join` until it lands or is overtaken. `active` is at least the number of
 //!    flights and absences of the stripe.
-//! 2. A leader takes and releases its key's shard lock after it has joined and before its loader runs (`Engine::join_load`).
-//!    Writers look at `active` under that lock. So a writer either sees the flight, or its whole write comes before the
+//! 2. A leader takes and releases its key's shard lock after it has joined and before its loader runs
+//!    (`Engine::join_load`). Writers look at `active` under that lock. So a writer either sees the flight, or its whole write comes before the
 //!    loader begins.
 //! 3. What was loaded is stored under the shard's lock, and only if the flight is not overtaken. A write or removal
 //!    overtakes under the same lock: either it finds the loaded value and deals with it, or the value is not stored.
-//! 4. A clear overtakes before it moves the generation on, and a leader looks whether it was overtaken after it has read
-//!    the generation: a value of the new generation is of a flight that began after the clear.
+//! 4. A clear overtakes before it moves the generation on, and a leader looks whether it was overtaken after it has
+//!    read the generation: a value of the new generation is of a flight that began after the clear.
 //! 5. No code of the user runs under a stripe's lock or a flight's: wakers are called, and outcomes dropped, outside.
 
 use std::any::Any;
@@ -280,7 +281,8 @@ impl Loads {
         stripe.settle(held, &self.arena.ledger);
     }
 
-    /// Whether a value may be stored: what a load has brought only if the load is not overtaken. Under the shard's lock.
+    /// Whether a value may be stored: what a load has brought only if the load is not overtaken. Under the shard's
+    /// lock.
     #[inline(always)]
     pub(super) fn may_store(&self, key: Key<'_>, flight: Option<&Flight>) -> bool {
         let Some(flight) = flight else {

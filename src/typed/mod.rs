@@ -1,17 +1,19 @@
 //! Typed keys and values over a namespace of a byte cache: [`TypedCache`], and the codecs that turn one into the other.
 //!
 //! # Which codec
-//! | codec | for | a `get` costs, beside the cache's |
+//! | codec | for | beside the cache's own cost, a `get` costs |
 //! |---|---|---|
-//! | [`DefaultCodec`] (feature `serde`) | every type that serde knows | decoding the value, with what it allocates; for `String`, `Vec<u8>` and `Bytes` one copy |
-//! | [`Plain`] | strings, bytes, numbers, arrays of numbers | one copy; nothing in place |
-//! | `Pod`, `PodVec` (feature `bytemuck`) | structs and vectors that are plain memory | one copy; nothing in place, where aligned |
-//! | your own [`Codec`] | other formats: JSON, protobuf, compressed ... | what it does |
+//! | [`DefaultCodec`] (feature `serde`) | all types that serde knows | decoding and what it allocates; one copy \* |
+//! | [`Plain`] | strings, bytes, numbers, arrays of numbers | one copy; reading in place, none |
+//! | `Pod`, `PodVec` (feature `bytemuck`) | structs and vectors that are plain memory | the same, if aligned |
+//! | your own [`Codec`] | JSON, protobuf, compressed ... | what it does |
+//!
+//! \* Of `String`, `Vec<u8>` and `bytes::Bytes`, which can be read in place, too.
 //!
 //! Values live in the cache as bytes, not as objects. So **every `get` makes a new value**: there is no `Arc` that
 //! two callers share, nothing to lock, no destructor to wait for, and the memory limit counts bytes and is kept. For
-//! small values that costs tens of nanoseconds. For large ones of many parts (maps, vectors of strings) it may cost more
-//! than everything else; then
+//! small values that is little. For large ones of many parts (maps, vectors of strings) it may cost more than
+//! everything else; then
 //! - read in place: [`TypedCache::read`] and [`TypedCache::get_ref`] show strings, bytes, arrays and plain memory
 //!   without a copy, whatever their size;
 //! - or keep `Arc`s in a map or in another cache, and the bytes here behind it;
