@@ -17,11 +17,16 @@ use crate::error::{Error, ErrorKind, Result};
 /// assert!(filled.publish()?.stored);
 /// # Ok::<(), larder::Error>(())
 /// ```
-#[derive(Debug)]
 #[must_use = "a reservation that is dropped is abandoned"]
 pub struct Reservation {
     cache: Cache,
     reserved: Reserved,
+}
+
+impl std::fmt::Debug for Reservation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reservation").field("missing", &self.missing()).finish_non_exhaustive()
+    }
 }
 
 impl Reservation {

@@ -166,7 +166,7 @@ impl Cache {
             let same = |item: crate::slab::ItemRef<'_>| {
                 item.value() == &*copied.value && item.attributes().token == copied.attributes.token
             };
-            return removed(engine.remove(key, |_, item| same(item), |_| ()));
+            return removed(engine.drop_item(key, |_, item| same(item), |_| ()));
         };
         let metadata = Metadata::of(engine, &pinned.item().attributes(), pinned.value().len());
         if keep(&visited.key, pinned.value(), &metadata) {
@@ -174,7 +174,7 @@ impl Cache {
         }
         // The pin keeps the locator from being given to another item.
         let locator = pinned.slot().locator();
-        removed(engine.remove(key, |found, _| Some(found.locator) == locator, |_| ()))
+        removed(engine.drop_item(key, |found, _| Some(found.locator) == locator, |_| ()))
     }
 }
 

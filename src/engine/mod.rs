@@ -177,8 +177,8 @@ impl Engine {
         Ok(())
     }
 
-    /// What a value larger than allowed, or than could ever fit, is told.
-    pub(crate) fn check_value(&self, key_len: usize, value_len: usize) -> Result<()> {
+    /// What a value larger than allowed, or than could ever fit, is told. `beside`: bytes that it needs room beside.
+    pub(crate) fn check_value(&self, key_len: usize, value_len: usize, beside: u64) -> Result<()> {
         let most = self.ctx.settings.max_item_size;
         if value_len > most {
             return Err(Error::new(
@@ -190,15 +190,21 @@ impl Engine {
         if self.ctx.classes.of(key_len + value_len + 64).is_some() {
             return Ok(());
         }
-        let (ledger, arena) = (&self.ctx.arena.ledger, &self.ctx.arena);
-        let needed = arena.span_charge(key_len + value_len + 64);
-        let room = ledger.room().saturating_sub(self.shards.len() as u64 * 4096);
-        let (kind, room) = match room.saturating_sub(ledger.of(Account::Side)) {
-            now if needed <= now => return Ok(()),
-            now if needed <= room => (ErrorKind::OutOfMemory, now),
-            _ => (ErrorKind::ItemTooLarge, room),
+        let needed = self.ctx.arena.span_charge(key_len + value_len + 64);
+        let (kind, room) = match self.room_for_spans() {
+            (_, now) if needed + beside <= now => return Ok(()),
+            (ever, now) if needed <= ever => (ErrorKind::OutOfMemory, now.saturating_sub(beside)),
+            (ever, _) => (ErrorKind::ItemTooLarge, ever),
         };
-        Err(Error::new(kind, format!("the value has {value_len} bytes; items may use {room} bytes of memory in all")))
+        Err(Error::new(kind, format!("the value has {value_len} bytes; there is room for one of {room} at most")))
+    }
+
+    /// The most that could ever be had for large values by evicting everything else, and that could be had now: beside
+    /// copies, values being filled, and values that readers hold.
+    pub(crate) fn room_for_spans(&self) -> (u64, u64) {
+        let (ledger, arena) = (&self.ctx.arena.ledger, &self.ctx.arena);
+        let ever = ledger.room().saturating_sub(self.shards.len() as u64 * 4096);
+        (ever, ever.saturating_sub(ledger.of(Account::Side) + arena.held_spans()))
     }
 
     /// Does something under a key's shard's lock, again and again while memory for it has to be found elsewhere first.
@@ -265,7 +271,8 @@ impl Engine {
                     *prepaid += missing;
                     return Ok(());
                 }
-                if patience.is_over(arena.ledger.used()) {
+                // Nothing is evicted in vain.
+                if bytes > self.room_for_spans().1 || patience.is_over(arena.ledger.used()) {
                     return Err(Error::new(
                         ErrorKind::OutOfMemory,
                         format!(

@@ -3,7 +3,7 @@
 use super::{Condition, Engine, Key, Outcome, SetSpec};
 use crate::error::{Error, ErrorKind, Result};
 use crate::policy::Arrival;
-use crate::shard::{Found, New, Room};
+use crate::shard::{For, Found, New, Origin, Room};
 use crate::slab::Filling;
 
 /// A chunk that nobody sees yet.
@@ -44,19 +44,19 @@ impl Engine {
     /// Memory for a value of `vlen` bytes, on the ledger from now on.
     pub(crate) fn reserve(&self, key: Key<'_>, vlen: usize, spec: &SetSpec) -> Result<Reserved> {
         Self::check_key(key.bytes)?;
-        self.check_value(key.bytes.len(), vlen)?;
+        self.check_value(key.bytes.len(), vlen, 0)?;
         self.before();
         let mut known = None;
         let (filling, arrival) = self.write(key.hash, |locked, prepaid| {
             locked.check_table_room(1)?;
             let attributes = self.attributes(locked, key, spec, None);
-            let new = New { hash: key.hash, key: key.bytes, parts: &[], vlen, attributes };
+            let new = New { hash: key.hash, key: key.bytes, parts: &[], vlen, attributes, origin: Origin::Given };
             let arrival = *known.get_or_insert_with(|| locked.announce(key.hash, new.item_len()));
-            let locator = match locked.stage(&new, Some(&arrival), prepaid)? {
+            let locator = match locked.stage(&new, For::Newcomer(&arrival), prepaid)? {
                 Room::At(locator) => locator,
                 // Memory is being asked for before the value is known: it is given, whatever the policy makes of it
                 // later.
-                Room::TurnedAway => match locked.stage(&new, None, prepaid)? {
+                Room::TurnedAway => match locked.stage(&new, For::NewKey, prepaid)? {
                     Room::At(locator) => locator,
                     Room::TurnedAway => return Err(locked.out_of_memory().into()),
                 },

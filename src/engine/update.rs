@@ -15,7 +15,7 @@ use smallvec::SmallVec;
 
 use super::{Engine, Key, Patience, SetSpec};
 use crate::error::{Error, ErrorKind, Result};
-use crate::shard::{Cause, Locked, New, Room, Shortage};
+use crate::shard::{Cause, For, Locked, New, Origin, Room, Shortage};
 use crate::slab::{Attributes, Locator};
 
 /// What was there when an update began.
@@ -56,10 +56,20 @@ impl Engine {
                 keys.iter().map(|&key| Self::see(self.locked(&mut locks, key), key)).collect::<Vec<_>>()
             };
             let (effects, result) = decide(&seen);
+            let mut beside = 0;
             for (key, effect) in keys.iter().zip(&effects) {
                 if let Effect::Store(value, _) = effect {
-                    self.check_value(key.bytes.len(), value.len())?;
+                    self.check_value(key.bytes.len(), value.len(), beside)?;
+                    // They are there all at once.
+                    beside += (key.bytes.len() + value.len()) as u64;
                 }
+            }
+            let most = self.room_for_spans().1;
+            if beside > most {
+                return Err(Error::new(
+                    ErrorKind::OutOfMemory,
+                    format!("the update's values have {beside} bytes in all; there is room for {most} at most"),
+                ));
             }
             if self.apply(keys, &seen, &effects)? {
                 return Ok(result);
@@ -103,6 +113,8 @@ impl Engine {
         let mut patience = Patience::default();
         let result = loop {
             let mut locks = self.lock_all(keys);
+            // A clear is no shard's business: what is staged before and after one would not be seen together.
+            let generations: SmallVec<[u8; 16]> = self.generations(keys).collect();
             for (_, locked) in &mut locks {
                 locked.asked = patience.rounds > 4;
                 locked.asked_in_vain = patience.rounds > super::MOST_ROUNDS;
@@ -113,7 +125,8 @@ impl Engine {
             let unchanged = keys
                 .iter()
                 .zip(seen)
-                .all(|(&key, seen)| Self::is_as_seen(self.locked(&mut locks, key), key, seen.as_ref()));
+                .all(|(&key, seen)| Self::is_as_seen(self.locked(&mut locks, key), key, seen.as_ref()))
+                && self.is_staged_as(keys, &generations, &mut locks, &staged);
             if shortage.is_none() && unchanged {
                 break self.publish_all(keys, effects, &mut locks, &staged).map(|()| true);
             }
@@ -132,6 +145,24 @@ impl Engine {
         };
         self.ctx.arena.ledger.release(crate::slab::Account::Slab, prepaid);
         result
+    }
+
+    /// The generations of the keys' namespaces now.
+    fn generations(&self, keys: &[Key<'_>]) -> impl Iterator<Item = u8> {
+        keys.iter().map(|key| self.ctx.namespaces.generation(key.namespace))
+    }
+
+    /// Whether no namespace was cleared since `generations` were read; everything staged is then of them.
+    fn is_staged_as(
+        &self,
+        keys: &[Key<'_>],
+        generations: &[u8],
+        locks: &mut Locks<'_>,
+        staged: &[(usize, Locator)],
+    ) -> bool {
+        let of = |&(i, locator): &(usize, Locator)| self.locked(locks, keys[i]).item(locator).generation();
+        staged.iter().map(of).eq(staged.iter().map(|&(i, _)| generations[i]))
+            && self.generations(keys).eq(generations.iter().copied())
     }
 
     fn stage_all(
@@ -158,8 +189,16 @@ impl Engine {
             }
             let attributes = self.attributes(locked, key, spec, seen[i].as_ref().map(|s| s.attributes));
             let parts: [&[u8]; 1] = [value];
-            let new = New { hash: key.hash, key: key.bytes, parts: &parts, vlen: value.len(), attributes };
-            match locked.stage(&new, None, prepaid) {
+            let new = New {
+                hash: key.hash,
+                key: key.bytes,
+                parts: &parts,
+                vlen: value.len(),
+                attributes,
+                origin: Origin::Given,
+            };
+            let who = if seen[i].is_some() { For::Replacement } else { For::NewKey };
+            match locked.stage(&new, who, prepaid) {
                 Ok(Room::At(locator)) => {
                     staged.push((i, locator));
                     if self.ctx.classes.of(new.item_len()).is_none() {

@@ -68,7 +68,7 @@ impl Engine {
         let mut due = Vec::new();
         {
             let mut flushes = self.flushes.lock();
-            let later = flushes.split_off(&(self.ctx.now() + 1));
+            let later = flushes.split_off(&self.ctx.now().saturating_add(1));
             due.extend(std::mem::replace(&mut *flushes, later).into_values().flatten());
             // Cleared before the next one's time is announced, so that nobody reads on in between.
             for &namespace in &due {

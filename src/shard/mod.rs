@@ -45,10 +45,10 @@ pub(crate) use context::{Context, Settings};
 pub(crate) use limbo::Limbo;
 pub(crate) use namespaces::Namespaces;
 pub(crate) use read::Read;
-pub(crate) use space::{Progress, Room, Shortage};
+pub(crate) use space::{For, Progress, Room, Shortage};
 pub(crate) use sweep::Cause;
 pub(crate) use view::Handle;
-pub(crate) use write::{Found, New, Stored};
+pub(crate) use write::{Found, New, Origin, Stored};
 
 /// See the module.
 #[derive(Debug)]

@@ -52,6 +52,8 @@ pub(crate) struct Arena {
     free: Mutex<Free>,
     pub(crate) ledger: Ledger,
     commit_failures: AtomicU64,
+    /// Ledger bytes of spans that no eviction can free: being filled, or out of the index and still read.
+    held_spans: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -156,6 +158,7 @@ impl Arena {
             free: Mutex::new(Free { fresh: 1, ..Free::default() }),
             ledger,
             commit_failures: AtomicU64::new(0),
+            held_spans: AtomicU64::new(0),
         };
         Ok(arena)
     }
@@ -172,6 +175,16 @@ impl Arena {
     /// How often the system refused to commit memory.
     pub(crate) fn commit_failures(&self) -> u64 {
         self.commit_failures.load(Relaxed)
+    }
+
+    /// Bytes of spans that no eviction can free at the moment.
+    pub(crate) fn held_spans(&self) -> u64 {
+        self.held_spans.load(Relaxed)
+    }
+
+    /// More of them, or fewer.
+    pub(crate) fn hold_spans(&self, before: u64, now: u64) {
+        self.held_spans.fetch_add(now.wrapping_sub(before), Relaxed);
     }
 
     /// Committed pages and spans that belong to nobody at the moment.

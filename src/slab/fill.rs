@@ -32,6 +32,7 @@ impl Filling {
         let (at, len) = slab.value_place(arena, locator);
         let unit = slab.unit_of(arena, locator);
         slab.unit_mut(unit).pinned += 1;
+        arena.hold_spans(0, slab.span_charge(arena, locator));
         Filling { locator, at, len, filled: 0, _arena: Arc::clone(arena) }
     }
 
@@ -39,6 +40,7 @@ impl Filling {
     pub(crate) fn finish(self, slab: &mut Slab, arena: &Arena) -> Locator {
         let unit = slab.unit_of(arena, self.locator);
         slab.unit_mut(unit).pinned -= 1;
+        arena.hold_spans(slab.span_charge(arena, self.locator), 0);
         self.locator
     }
 

@@ -158,6 +158,12 @@ impl Slab {
         self.unit(self.unit_of(arena, locator)).chunk
     }
 
+    /// Ledger bytes of the span at this locator; 0 for a chunk.
+    pub(crate) fn span_charge(&self, arena: &Arena, locator: Locator) -> u64 {
+        let unit = self.unit(self.unit_of(arena, locator));
+        if unit.class == ClassId::SPAN { arena.span_charge(unit.chunk as usize) } else { 0 }
+    }
+
     /// The item, or free chunk, at a locator of this shard.
     #[inline(always)]
     pub(crate) fn item<'a>(&'a self, arena: &'a Arena, locator: Locator) -> ItemRef<'a> {
