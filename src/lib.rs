@@ -48,14 +48,14 @@
 //!
 //! # Types
 //! [`TypedCache`] is a view on a namespace with keys and values of your types: `TypedCache<String, u64, Plain>` for
-//! strings, bytes and numbers, `TypedCache<K, V>` for all types that serde knows (feature `serde`). The module [`typed`]
-//! says which codec does what and what a `get` costs.
+//! strings, bytes and numbers, `TypedCache<K, V>` for all types that serde knows (feature `serde`). The module
+//! [`typed`] says which codec does what and what a `get` costs.
 //!
 //! # Load-through
 //! [`Cache::get_with`], [`try_get_with`](Cache::try_get_with), [`optionally_get_with`](Cache::optionally_get_with) and
-//! [`load`](Cache::load) return what is there, or else what a loader brings, one loader a key at a time, also for futures
-//! (feature `async`). [`LoadOptions`] has times to live, reloading ahead of a value's end, and the remembering of
-//! absences. [How it behaves](Cache#load-through).
+//! [`load`](Cache::load) return what is there, or else what a loader brings, one loader a key at a time, also for
+//! futures (feature `async`). [`LoadOptions`] has times to live, reloading ahead of a value's end, and the remembering
+//! of absences. [How it behaves](Cache#load-through).
 //!
 //! # Expiry
 //! A value lives for ever, or for the builder's [`time_to_live`](CacheBuilder::time_to_live), unless its options say
@@ -106,8 +106,9 @@
 //! it was, apart from items that were evicted in the attempt.
 //!
 //! # User code
-//! Closures (of `read`, `get_many`, `update`, `retain`), loaders and codecs run without any lock. They may use the same cache, and may
-//! panic without harm to it. A [`Clock`] is the exception: it is asked under locks, and must not use the cache.
+//! Closures (of `read`, `get_many`, `update`, `retain`), loaders and codecs run without any lock. They may use the same
+//! cache, and may panic without harm to it. A [`Clock`] is the exception: it is asked under locks, and must not use the
+//! cache.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(not(target_pointer_width = "64"))]

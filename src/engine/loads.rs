@@ -14,8 +14,8 @@
 //! 1. A flight is in its stripe's table from `join` until it lands or is overtaken. `active` is at least the number of
 //!    flights and absences of the stripe.
 //! 2. A leader takes and releases its key's shard lock after it has joined and before its loader runs
-//!    (`Engine::join_load`). Writers look at `active` under that lock. So a writer either sees the flight, or its whole write comes before the
-//!    loader begins.
+//!    (`Engine::join_load`). Writers look at `active` under that lock. So a writer either sees the flight, or its
+//!    whole write comes before the loader begins.
 //! 3. What was loaded is stored under the shard's lock, and only if the flight is not overtaken. A write or removal
 //!    overtakes under the same lock: either it finds the loaded value and deals with it, or the value is not stored.
 //! 4. A clear overtakes before it moves the generation on, and a leader looks whether it was overtaken after it has
@@ -205,7 +205,8 @@ pub(crate) enum LoadCounter {
 struct Stripe {
     /// Flights and absences: what a writer has to look at this stripe for.
     active: AtomicUsize,
-    held: Mutex<Held>,
+    /// None until something is loaded.
+    held: Mutex<Option<Box<Held>>>,
 }
 
 #[derive(Debug, Default)]
@@ -214,7 +215,7 @@ struct Held {
     flights: HashMap<u64, SmallVec<[Arc<Flight>; 1]>>,
     flight_count: usize,
     absences: Absences,
-    /// Bytes of absences that the ledger knows of.
+    /// Bytes that the ledger knows of: this, and the absences.
     charged: u64,
 }
 
@@ -271,14 +272,14 @@ impl Loads {
     #[inline(never)]
     fn overtake_in_stripe(&self, key: Key<'_>) {
         let stripe = self.stripe(key.hash);
-        let mut held = stripe.held.lock();
-        let flight = held.take(key.hash, |flight| flight.is_of(key));
-        if let Some(flight) = &flight {
+        let mut locked = stripe.held.lock();
+        let held = locked.get_or_insert_default();
+        if let Some(flight) = held.take(key.hash, |flight| flight.is_of(key)) {
             flight.overtaken.store(true, Release);
             self.count(LoadCounter::Overtaken);
         }
         held.absences.forget(key);
-        stripe.settle(held, &self.arena.ledger);
+        stripe.settle(locked, &self.arena.ledger);
     }
 
     /// Whether a value may be stored: what a load has brought only if the load is not overtaken. Under the shard's
@@ -293,34 +294,39 @@ impl Loads {
             return false;
         }
         let stripe = self.stripe(key.hash);
-        let mut held = stripe.held.lock();
-        held.absences.forget(key);
-        stripe.settle(held, &self.arena.ledger);
+        let mut locked = stripe.held.lock();
+        locked.get_or_insert_default().absences.forget(key);
+        stripe.settle(locked, &self.arena.ledger);
         true
     }
 
     fn take_out(&self, flight: &Arc<Flight>) {
         let stripe = self.stripe(flight.hash);
-        let mut held = stripe.held.lock();
-        let taken = held.take(flight.hash, |other| Arc::ptr_eq(other, flight));
-        stripe.settle(held, &self.arena.ledger);
+        let mut locked = stripe.held.lock();
+        let taken = locked.get_or_insert_default().take(flight.hash, |other| Arc::ptr_eq(other, flight));
+        stripe.settle(locked, &self.arena.ledger);
         drop(taken);
     }
 
     /// Absences remembered at present, and their bytes; flights at present.
     pub(crate) fn at_present(&self) -> (u64, u64, u64) {
-        self.stripes.iter().fold((0, 0, 0), |(absences, bytes, flights), stripe| {
-            let held = stripe.held.lock();
-            (absences + held.absences.len() as u64, bytes + held.charged, flights + held.flight_count as u64)
+        self.stripes.iter().fold((0, 0, 0), |(absences, bytes, flights), stripe| match &*stripe.held.lock() {
+            None => (absences, bytes, flights),
+            Some(held) => (
+                absences + held.absences.len() as u64,
+                bytes + held.absences.bytes(),
+                flights + held.flight_count as u64,
+            ),
         })
     }
 }
 
 impl Stripe {
     /// Brings the count and the ledger up to date, and lets go of the lock.
-    fn settle(&self, mut held: MutexGuard<'_, Held>, ledger: &Ledger) {
+    fn settle(&self, mut locked: MutexGuard<'_, Option<Box<Held>>>, ledger: &Ledger) {
+        let Some(held) = locked.as_deref_mut() else { return };
         self.active.store(held.flight_count + held.absences.len(), Relaxed);
-        let bytes = held.absences.bytes();
+        let bytes = size_of::<Held>() as u64 + held.absences.bytes();
         if bytes > held.charged {
             ledger.force(Account::Side, bytes - held.charged);
         } else {
@@ -334,7 +340,8 @@ impl Engine {
     /// Joins the load of a key, or begins one.
     pub(crate) fn join_load(&self, key: Key<'_>) -> Joined<'_> {
         let stripe = self.loads.stripe(key.hash);
-        let mut held = stripe.held.lock();
+        let mut locked = stripe.held.lock();
+        let held = locked.get_or_insert_default();
         let flights = held.flights.entry(key.hash).or_default();
         if let Some(flight) = flights.iter().find(|flight| flight.is_of(key)) {
             return Joined::Wait(Arc::clone(flight));
@@ -349,7 +356,7 @@ impl Engine {
         });
         flights.push(Arc::clone(&flight));
         held.flight_count += 1;
-        stripe.settle(held, &self.loads.arena.ledger);
+        stripe.settle(locked, &self.loads.arena.ledger);
         // See invariant 2.
         drop(self.shard(key.hash).lock(&self.ctx));
         Joined::Lead(Leader { engine: self, flight, has_begun: false, has_landed: false })
@@ -378,7 +385,7 @@ impl Engine {
         let mut held = stripe.held.lock();
         // A clear overtakes without the shard's lock, but under this one.
         if for_ms > 0 && !leader.flight().is_overtaken() {
-            held.absences.remember(key, until, room);
+            held.get_or_insert_default().absences.remember(key, until, room);
         }
         stripe.settle(held, &self.loads.arena.ledger);
     }
@@ -386,13 +393,15 @@ impl Engine {
     /// Whether a load has lately found that a key has no value.
     pub(crate) fn is_known_absent(&self, key: Key<'_>) -> bool {
         let stripe = self.loads.stripe(key.hash);
-        stripe.active.load(Relaxed) != 0 && stripe.held.lock().absences.knows(key, self.ctx.now())
+        stripe.active.load(Relaxed) != 0
+            && stripe.held.lock().as_ref().is_some_and(|held| held.absences.knows(key, self.ctx.now()))
     }
 
     /// A namespace is about to be cleared.
     pub(super) fn overtake_loads(&self, namespace: u8) {
         for stripe in &self.loads.stripes {
-            let mut held = stripe.held.lock();
+            let mut locked = stripe.held.lock();
+            let Some(held) = locked.as_deref_mut() else { continue };
             for flight in held.flights.values().flatten().filter(|flight| flight.namespace == namespace) {
                 flight.overtaken.store(true, Release);
                 self.loads.count(LoadCounter::Overtaken);
@@ -403,7 +412,7 @@ impl Engine {
             });
             held.flight_count = held.flights.values().map(SmallVec::len).sum();
             held.absences.forget_all(namespace);
-            stripe.settle(held, &self.loads.arena.ledger);
+            stripe.settle(locked, &self.loads.arena.ledger);
         }
     }
 }

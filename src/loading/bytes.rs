@@ -60,9 +60,9 @@ pub(crate) fn present<T, E>(found: Option<T>) -> LoadResult<T, E> {
 ///   what it brings goes to those who wait already, and is not stored; whoever comes after that write or removal does
 ///   not wait for it, but begins another load. Eviction and expiry do not count as removal.
 /// - **Loaders run without any lock** and may use the cache. One that wants a load that it is itself part of, on its
-///   own thread or through loaders on other threads, gets [`RecursiveLoad`](ErrorKind::RecursiveLoad). (Among futures that
-///   is noticed if it awaits that load itself. A loader that waits for another task or thread of its own which wants
-///   the same key waits for ever.)
+///   own thread or through loaders on other threads, gets [`RecursiveLoad`](ErrorKind::RecursiveLoad). (Among futures
+///   that is noticed if it awaits that load itself. A loader that waits for another task or thread of its own which
+///   wants the same key waits for ever.)
 /// - **Cost.** A hit costs what [`Cache::get`] costs. A load takes a lock of the table of loads twice, and the value's
 ///   bytes are copied once for those who may wait.
 impl Cache {
