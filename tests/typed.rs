@@ -249,7 +249,9 @@ fn entries_lose_no_change() {
         }
         n.filter(|n| *n == 1).map_or(Op::Nop, |_| Op::Remove)
     });
-    assert_eq!((computed.unwrap(), asked), (Computed::Unchanged, 1), "what is not changed is not checked either");
+    assert_eq!((computed.unwrap(), asked), (Computed::Removed, 2));
+    cache.insert("n", &1).unwrap();
+    assert_eq!(cache.entry("n").unwrap().and_compute_with(|_| Op::Nop).unwrap(), Computed::Unchanged);
     assert_eq!(cache.entry("n").unwrap().and_compute_with(|_| Op::Remove).unwrap(), Computed::Removed);
     assert_eq!(cache.entry("n").unwrap().and_compute_with(|_| Op::Remove).unwrap(), Computed::StillNone);
 }
