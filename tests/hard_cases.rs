@@ -1,4 +1,5 @@
-//! Cases that are easily got wrong: rare candidates, values that cannot fit together, clears beside updates, full caches.
+//! Cases that are easily got wrong: rare candidates, values that cannot fit together, clears beside updates, full
+//! caches.
 #![allow(missing_docs)]
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -59,7 +60,7 @@ fn nothing_is_evicted_for_what_cannot_fit() {
     let big = vec![1; 600_000];
     let full = || {
         let cache = builder(1 << 20, 4096, EvictionPolicy::AllkeysLru).build().unwrap();
-        (0..5000u32).for_each(|i| drop(cache.set(&i.to_le_bytes(), &[1; 100]).unwrap()));
+        (0..5000u32).for_each(|i| cache.set(&i.to_le_bytes(), &[1; 100]).unwrap());
         cache
     };
 
@@ -83,7 +84,7 @@ fn nothing_is_evicted_for_what_cannot_fit() {
     let cache = full();
     cache.set(b"a", &big).unwrap();
     let guard = cache.get(b"a").unwrap().unwrap();
-    (0..500u32).for_each(|i| drop(cache.set(&i.to_le_bytes(), &[1; 100]).unwrap()));
+    (0..500u32).for_each(|i| cache.set(&i.to_le_bytes(), &[1; 100]).unwrap());
     let before = cache.len();
     assert_eq!(cache.set(b"a", &big).unwrap_err().kind(), ErrorKind::OutOfMemory);
     assert!(cache.len() + 60 > before, "{} of {before} items are left", cache.len());
@@ -197,4 +198,67 @@ fn a_touched_value_is_read_with_every_guard_in_use() {
     assert!(touched.ttl_left() > Some(Duration::from_secs(99)));
     assert_eq!((&*touched, cache.stats().touch_hits), (&b"v"[..], 1));
     drop(guards);
+}
+
+/// Values of all sizes find room, in the least address space there can be and after the limit was raised.
+#[test]
+fn large_values_always_find_room() {
+    for raised in [false, true] {
+        let least = if raised { 1 << 20 } else { 4 << 20 };
+        let cache = builder(least, 4096, EvictionPolicy::AllkeysLru).address_space(16 << 20).build().unwrap();
+        cache.set_max_memory(4 << 20).unwrap();
+        for i in 0..2000usize {
+            let len = 5000 + i * 7919 % 400_000;
+            cache.set(format!("big{}", i % 50).as_bytes(), &vec![1; len]).unwrap();
+            for j in 0..5 {
+                cache.set(&(10_000 + i * 10 + j).to_le_bytes(), &[1; 3000]).unwrap();
+            }
+        }
+        cache.check_invariants();
+    }
+}
+
+/// What is there keeps what its successor was told to keep, although the successor was reserved without room for it.
+#[test]
+fn a_reserved_value_keeps_what_it_replaces() {
+    let cache = builder(1 << 20, 4096, EvictionPolicy::Default).clock(ManualClock::new(1000)).build().unwrap();
+    let far = Duration::from_secs(100_000_000);
+    let mut reserved = cache.reserve(b"k", 3, &SetOptions::new().keep_ttl()).unwrap();
+    cache.set_with(b"k", b"old", &SetOptions::new().ttl(far).time_to_idle(Duration::from_secs(9))).unwrap();
+    reserved.write(b"new").unwrap();
+    assert!(reserved.publish().unwrap().stored);
+    let metadata = cache.metadata(b"k").unwrap();
+    assert_eq!((metadata.ttl_left, metadata.time_to_idle), (Some(far), Some(Duration::from_secs(9))));
+    assert_eq!(cache.get(b"k").unwrap().as_deref(), Some(&b"new"[..]));
+    cache.check_invariants();
+}
+
+/// Memory for a large value is found and filled outside the lock, and what is done within it is measured.
+#[test]
+fn long_holds_are_measured() {
+    let cache = builder(64 << 20, 16 << 10, EvictionPolicy::Default).max_item_size(32 << 20).build().unwrap();
+    let mut reserved = cache.reserve(b"k", 16 << 20, &SetOptions::new()).unwrap();
+    assert!(cache.stats().longest_lock_hold_ns > 0);
+    reserved.write(&vec![7; 16 << 20]).unwrap();
+    reserved.publish().unwrap();
+    cache.set(b"l", &vec![8; 16 << 20]).unwrap();
+    assert_eq!(cache.read(b"k", |v| v.iter().all(|&b| b == 7)), Some(true));
+    cache.check_invariants();
+}
+
+/// A scan returns about as much as it was asked for, and every key.
+#[test]
+fn scans_come_in_the_portions_asked_for() {
+    let cache = builder(4 << 20, 4096, EvictionPolicy::Default).build().unwrap();
+    (0..10_000u32).for_each(|i| cache.set(&i.to_le_bytes(), b"v").unwrap());
+    for count in [1, 10, 100, 1000] {
+        let (mut cursor, mut keys) = (Some(larder::Cursor::START), std::collections::HashSet::new());
+        while let Some(from) = cursor {
+            let (entries, next) = cache.scan(from, count);
+            assert!(entries.len() <= count + 60, "{} entries where {count} were asked for", entries.len());
+            keys.extend(entries.into_iter().map(|entry| entry.key));
+            cursor = next;
+        }
+        assert_eq!(keys.len(), 10_000);
+    }
 }

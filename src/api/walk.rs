@@ -82,8 +82,8 @@ impl Cache {
         Entry { key: visited.key, value: None, metadata }
     }
 
-    /// Goes on with a scan: returns about `count` entries (keys and metadata, no values) and the cursor to go on from,
-    /// None at the end. A step may return no entry though the scan is not at its end.
+    /// Goes on with a scan: returns about `count` entries (keys and metadata, no values), a few more or fewer, and the
+    /// cursor to go on from, None at the end. A step may return no entry though the scan is not at its end.
     ///
     /// Every key that is there during the whole scan is returned at least once, though the cache grows, shrinks and
     /// evicts meanwhile. Nothing is kept between the steps.

@@ -36,7 +36,7 @@ use crate::error::{Error, ErrorKind, Result};
 pub(crate) use crate::index::Key;
 use crate::policy::{EvictionPolicy, Objective};
 use crate::shard::{Automove, Context, Locked, Progress, Settings, Shard, Shortage};
-use crate::slab::{Account, Arena, Classes, Ledger, MAX_KEY_LEN};
+use crate::slab::{Account, Arena, Classes, Ledger, MAX_KEY_LEN, Prepaid};
 
 pub(crate) use geometry::Geometry;
 pub(crate) use loads::{Flight, Joined, Landing, Leader, LoadCounter, Loads};
@@ -211,11 +211,11 @@ impl Engine {
     pub(crate) fn write<R>(
         &self,
         hash: u64,
-        mut op: impl FnMut(&mut Locked<'_>, &mut u64) -> std::result::Result<R, Shortage>,
+        mut op: impl FnMut(&mut Locked<'_>, &mut Prepaid) -> std::result::Result<R, Shortage>,
     ) -> Result<R> {
         let shard = self.shard(hash);
         shard.prefetch(hash);
-        let mut prepaid = 0;
+        let mut prepaid = Prepaid::default();
         let mut patience = Patience::default();
         let result = loop {
             let mut locked = shard.lock(&self.ctx);
@@ -232,7 +232,7 @@ impl Engine {
                 }
             }
         };
-        self.ctx.arena.ledger.release(Account::Slab, prepaid);
+        self.ctx.arena.settle(prepaid);
         result
     }
 
@@ -242,12 +242,13 @@ impl Engine {
         shortage: Shortage,
         home: &Shard,
         patience: &mut Patience,
-        prepaid: &mut u64,
+        prepaid: &mut Prepaid,
     ) -> Result<()> {
         let arena = &self.ctx.arena;
         patience.rounds += 1;
         match shortage {
             Shortage::Memory(e) => Err(e),
+            Shortage::Span(len) => arena.prepare_span(prepaid, len),
             Shortage::Page => {
                 let kind = self.policy().0;
                 let may_refuse = kind.is_volatile() || kind == EvictionPolicy::NoEviction;
@@ -266,9 +267,9 @@ impl Engine {
             }
             Shortage::Bytes(bytes) => {
                 arena.trim_pool(bytes);
-                let missing = bytes.saturating_sub(*prepaid);
+                let missing = bytes.saturating_sub(prepaid.bytes);
                 if arena.ledger.charge(Account::Slab, missing) {
-                    *prepaid += missing;
+                    prepaid.bytes += missing;
                     return Ok(());
                 }
                 // Nothing is evicted in vain.

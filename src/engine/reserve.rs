@@ -69,29 +69,38 @@ impl Engine {
 
     /// Publishes a reserved value, under its options' conditions as they are now.
     pub(crate) fn publish(&self, reserved: &mut Reserved) -> Result<Outcome> {
-        let Some(filling) = reserved.filling.take() else { return Ok(Outcome::default()) };
+        let missing = reserved.missing();
+        if missing > 0 {
+            return Err(Error::new(
+                ErrorKind::ItemTooLarge,
+                format!(
+                    "the reservation is {missing} bytes larger than what has arrived; reserve the value's exact length"
+                ),
+            ));
+        }
+        let Some(filling) = &reserved.filling else { return Ok(Outcome::default()) };
         self.before();
         let key = Key { namespace: reserved.namespace, bytes: &reserved.key, hash: reserved.hash };
         let mut locked = self.shard(key.hash).lock(&self.ctx);
-        let locator = filling.finish(&mut locked.core.slab, &self.ctx.arena);
         let (mut outcome, found, go_on) = Self::judge(&mut locked, key, &reserved.spec);
         if !go_on {
-            locked.retire_unpublished(locator);
+            drop(locked);
+            self.abandon(reserved);
             return Ok(outcome);
         }
         self.loads.overtake(key);
         let before = found.map(|f| locked.item(f.locator).attributes());
-        let mut wanted = self.attributes(&mut locked, key, &reserved.spec, before);
-        let reserved_as = locked.item(locator).attributes();
-        if !locked.core.slab.rewrite_header(&self.ctx.arena, locator, &wanted) {
-            // The value that was there has a token, or an idle time to keep, for which the reserved header has no room.
-            wanted.token = reserved_as.token.and(wanted.token);
-            wanted.idle_ms = reserved_as.idle_ms;
-            if !locked.core.slab.rewrite_header(&self.ctx.arena, locator, &wanted) {
-                wanted = crate::slab::Attributes { generation: wanted.generation, ..reserved_as };
-                locked.core.slab.rewrite_header(&self.ctx.arena, locator, &wanted);
-            }
+        let wanted = self.attributes(&mut locked, key, &reserved.spec, before);
+        if !locked.core.slab.rewrite_header(&self.ctx.arena, filling.locator(), &wanted) {
+            // What is there has a token, an idle time or a far deadline to keep, for which the reserved header has no
+            // room.
+            drop(locked);
+            let outcome = self.set(key, &[filling.bytes()], &reserved.spec);
+            self.abandon(reserved);
+            return outcome;
         }
+        let Some(filling) = reserved.filling.take() else { return Ok(Outcome::default()) };
+        let locator = filling.finish(&mut locked.core.slab, &self.ctx.arena);
         locked.publish(key.hash, locator, Some(reserved.arrival))?;
         locked.after_write();
         outcome.token = wanted.token;

@@ -16,7 +16,7 @@ use smallvec::SmallVec;
 use super::{Engine, Key, Patience, SetSpec};
 use crate::error::{Error, ErrorKind, Result};
 use crate::shard::{Cause, For, Locked, New, Origin, Room, Shortage};
-use crate::slab::{Attributes, Locator};
+use crate::slab::{Attributes, Locator, Prepaid};
 
 /// What was there when an update began.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,7 +109,7 @@ impl Engine {
 
     /// Steps 3 to 5. False if something has changed meanwhile.
     fn apply(&self, keys: &[Key<'_>], seen: &[Option<Seen>], effects: &[Effect]) -> Result<bool> {
-        let mut prepaid = 0;
+        let mut prepaid = Prepaid::at_once();
         let mut patience = Patience::default();
         let result = loop {
             let mut locks = self.lock_all(keys);
@@ -143,7 +143,7 @@ impl Engine {
                 }
             }
         };
-        self.ctx.arena.ledger.release(crate::slab::Account::Slab, prepaid);
+        self.ctx.arena.settle(prepaid);
         result
     }
 
@@ -172,7 +172,7 @@ impl Engine {
         effects: &[Effect],
         locks: &mut Locks<'_>,
         staged: &mut SmallVec<[(usize, Locator); 4]>,
-        prepaid: &mut u64,
+        prepaid: &mut Prepaid,
     ) -> Option<(usize, Shortage)> {
         // What this update's large values took so far: with a shortage it all is given back, and has to be had again.
         let mut spans = 0;

@@ -33,7 +33,7 @@ impl Engine {
         self.flush_count.fetch_add(1, Relaxed);
         self.overtake_loads(namespace);
         loop {
-            let swept = self.shards.iter().map(|s| s.lock(&self.ctx).swept_for()).min().unwrap_or_default();
+            let swept = || self.shards.iter().map(|s| s.lock(&self.ctx).swept_for()).min().unwrap_or_default();
             if self.ctx.namespaces.clear(namespace, swept) {
                 return;
             }
@@ -89,7 +89,8 @@ impl Engine {
     pub(crate) fn set_max_memory(&self, limit: u64) -> Result<()> {
         let (ledger, least) = (&self.ctx.arena.ledger, (self.shards.len() * self.ctx.arena.page_size() * 4) as u64);
         let least = least.max(64 << 10) + ledger.reserved();
-        let most = self.ctx.arena.address_space() as u64 / 5 * 4;
+        let most = self.ctx.arena.address_space() as u64 / 4;
+        let most = most.max(ledger.limit());
         if !(least..=most).contains(&limit) {
             return Err(Error::new(
                 ErrorKind::InvalidConfig,

@@ -25,16 +25,18 @@ impl Engine {
         self.before();
         let before = found.len();
         for _ in 0..64 {
-            cursor = self.walk_step(namespace, cursor, found)?;
-            if found.len() - before >= count {
+            // Some five items a bucket.
+            let wanted = count.saturating_sub(found.len() - before);
+            if wanted == 0 {
                 break;
             }
+            cursor = self.walk_step(namespace, cursor, (wanted as u64 / 5 + 1).min(STEP), found)?;
         }
         Some(cursor)
     }
 
     /// Visits a few buckets under one hold.
-    fn walk_step(&self, namespace: u8, cursor: u64, found: &mut Vec<Visited>) -> Option<u64> {
+    fn walk_step(&self, namespace: u8, cursor: u64, buckets: u64, found: &mut Vec<Visited>) -> Option<u64> {
         let id = self.ctx.hasher.shard(cursor);
         let shard = &self.shards[id];
         let last_of_shard = match id + 1 {
@@ -42,7 +44,7 @@ impl Engine {
             _ => u64::MAX,
         };
         let locked = shard.lock(&self.ctx);
-        let stride = shard.table.hashes_per_bucket().saturating_mul(STEP);
+        let stride = shard.table.hashes_per_bucket().saturating_mul(buckets);
         let last = cursor.saturating_add(stride - 1).min(last_of_shard);
         shard.table.each_in_range(cursor, last, |_, slot| {
             let Some(locator) = slot.locator() else { return };

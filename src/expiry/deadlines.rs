@@ -90,7 +90,8 @@ impl Deadlines {
 
     /// Every unit with a bound, the lowest first; O(log pages) each.
     pub(crate) fn ascending(&self) -> impl Iterator<Item = (UnitId, u64)> + '_ {
-        // Nodes whose subtrees were not entered yet. A node's value is its lowest leaf's, so the lowest of them leads on.
+        // Nodes whose subtrees were not entered yet. A node's value is its lowest leaf's, so the lowest of them leads
+        // on.
         let mut open = BinaryHeap::new();
         open.extend(self.tree.get(1).map(|&bound| Reverse((bound, 1))));
         std::iter::from_fn(move || {

@@ -12,7 +12,7 @@ use super::view::View;
 use super::{Automove, Cause, Found, Locked};
 use crate::error::{Error, ErrorKind};
 use crate::policy::{Arrival, EvictionPolicy, Verdict};
-use crate::slab::{Account, ClassId, Freed, Locator, UnitId};
+use crate::slab::{Account, ClassId, Freed, Locator, Prepaid, UnitId};
 
 /// Why there is no room.
 #[derive(Debug)]
@@ -21,6 +21,9 @@ pub(crate) enum Shortage {
     Page,
     /// This many bytes have to be charged by the caller, who gets them from any shard.
     Bytes(u64),
+    /// A span for an item of this length, which was paid for, has to be committed by the caller: that takes too long
+    /// under a lock.
+    Span(usize),
     /// There is none to be had.
     Memory(Error),
 }
@@ -71,6 +74,8 @@ pub(crate) enum Progress {
 /// Rounds of `make_space` for one item before a page is squeezed out, so that no write evicts hundreds of items in
 /// vain.
 const ROUNDS: u32 = 8;
+/// Spans up to this many bytes are committed under the shard's lock: some 50 us.
+const COMMIT_INSIDE: u64 = 256 << 10;
 /// Victims of one round at most.
 const BATCH: u64 = 8;
 
@@ -106,7 +111,7 @@ impl Locked<'_> {
     }
 
     /// A chunk or span for an item of `len` bytes.
-    pub(super) fn make_room_for(&mut self, len: usize, who: For<'_>, prepaid: &mut u64) -> Result<Room, Shortage> {
+    pub(super) fn make_room_for(&mut self, len: usize, who: For<'_>, prepaid: &mut Prepaid) -> Result<Room, Shortage> {
         match self.ctx.classes.of(len) {
             Some(class) => self.alloc(class, who),
             None => self.alloc_span(len, who, prepaid),
@@ -171,15 +176,16 @@ impl Locked<'_> {
         Err(Shortage::Memory(refused.unwrap_or_else(|| self.out_of_memory())))
     }
 
-    fn alloc_span(&mut self, len: usize, who: For<'_>, prepaid: &mut u64) -> Result<Room, Shortage> {
+    fn alloc_span(&mut self, len: usize, who: For<'_>, prepaid: &mut Prepaid) -> Result<Room, Shortage> {
+        self.busy();
         let arena = &self.ctx.arena;
         let charge = arena.span_charge(len);
-        let pooled = if *prepaid >= charge { None } else { arena.take_pooled_span(len) };
-        if let Some(page) = pooled {
+        let ready = prepaid.take_span(len).or_else(|| arena.take_pooled_span(len));
+        if let Some(page) = ready {
             return Ok(Room::At(self.core.slab.add_span(arena, page, len)));
         }
-        if *prepaid >= charge {
-            *prepaid -= charge;
+        if prepaid.bytes >= charge {
+            prepaid.bytes -= charge;
         } else if !arena.ledger.charge(Account::Slab, charge) {
             // Who leaves for a large item is for its own shard's policy to say, newcomer in hand; a round at a time,
             // until that has taken long.
@@ -197,6 +203,10 @@ impl Locked<'_> {
             // Often what has left was as large.
             let Some(page) = self.ctx.arena.take_pooled_span(len) else { return Err(Shortage::Bytes(charge)) };
             return Ok(Room::At(self.core.slab.add_span(&self.ctx.arena, page, len)));
+        }
+        if charge > COMMIT_INSIDE && !prepaid.at_once {
+            prepaid.bytes += charge;
+            return Err(Shortage::Span(len));
         }
         match arena.take_span(len) {
             Ok(page) => Ok(Room::At(self.core.slab.add_span(arena, page, len))),

@@ -9,7 +9,7 @@ use super::{Cause, Locked, Tally};
 use crate::error::Error;
 use crate::index::Place;
 use crate::policy::Arrival;
-use crate::slab::{Attributes, ItemRef, Locator, Slot, UnitId};
+use crate::slab::{Attributes, ItemRef, Locator, Prepaid, Slot, UnitId};
 
 /// An item to be stored.
 #[derive(Debug, Clone, Copy)]
@@ -217,7 +217,7 @@ impl Locked<'_> {
     }
 
     /// Allocates and writes an item that is not in the table yet.
-    pub(crate) fn stage(&mut self, new: &New<'_>, who: For<'_>, prepaid: &mut u64) -> Result<Room, Shortage> {
+    pub(crate) fn stage(&mut self, new: &New<'_>, who: For<'_>, prepaid: &mut Prepaid) -> Result<Room, Shortage> {
         let room = self.make_room_for(new.item_len(), who, prepaid)?;
         if let Room::At(locator) = room {
             self.core.slab.write(&self.ctx.arena, locator, &new.attributes, new.key, new.parts, new.vlen);
@@ -362,7 +362,7 @@ impl Locked<'_> {
         known: Option<Found>,
         over: bool,
         arrival: &mut Option<Arrival>,
-        prepaid: &mut u64,
+        prepaid: &mut Prepaid,
     ) -> Result<Stored, Shortage> {
         if known.is_none() {
             self.check_table_room(1)?;

@@ -378,7 +378,7 @@ impl Slab {
     }
 
     /// Writes a header and key into a chunk from [`alloc`](Slab::alloc) or [`add_span`](Slab::add_span), and the value
-    /// if it is there already; else the value's bytes become zero, to be filled later.
+    /// if it is there already; else what the chunk held before stays in its place until it is filled (`slab::fill`).
     pub(crate) fn write(
         &mut self,
         arena: &Arena,
@@ -400,7 +400,6 @@ impl Slab {
                 at = at.add(n);
                 left -= n;
             }
-            at.write_bytes(0, left);
         }
     }
 

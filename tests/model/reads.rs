@@ -132,11 +132,14 @@ impl<'c> Run<'c> {
             }
         };
         self.count_get(key, guard.is_some());
+        // Also of what is gone now: it may have left after it was touched, with an end that it had not before.
+        if let Some(item) = self.twin.items.get_mut(&key) {
+            item.deadline = deadline;
+        }
         if !self.observe(key, guard.is_some()) {
             return;
         }
         self.twin.used(key);
-        self.twin.items.get_mut(&key).expect("it was observed").deadline = deadline;
         if let Some(guard) = guard {
             self.observe_value(key, Some(&guard));
             self.twin.check_metadata(key, &guard.metadata());
