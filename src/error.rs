@@ -23,8 +23,11 @@ pub struct Error(Box<Inner>);
 struct Inner {
     kind: ErrorKind,
     message: Cow<'static, str>,
-    source: Option<std::io::Error>,
+    source: Option<Cause>,
 }
+
+/// What lies behind an error.
+type Cause = Box<dyn std::error::Error + Send + Sync>;
 
 /// What class of failure an [`Error`] is. New kinds may be added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -54,6 +57,12 @@ pub enum ErrorKind {
     NotAllowed,
     /// The same key was named twice where keys must differ.
     DuplicateKey,
+    /// A typed key or value could not be turned into bytes by its codec.
+    Encode,
+    /// Stored bytes are not a value of the type that was asked for: another type, codec or version stored them.
+    Decode,
+    /// A loader waits, directly or through others, for the load that it is part of.
+    RecursiveLoad,
 }
 
 impl Error {
@@ -62,7 +71,11 @@ impl Error {
     }
 
     pub(crate) fn os(message: impl Into<Cow<'static, str>>, source: std::io::Error) -> Self {
-        Error(Box::new(Inner { kind: ErrorKind::Os, message: message.into(), source: Some(source) }))
+        Error(Box::new(Inner { kind: ErrorKind::Os, message: message.into(), source: Some(source.into()) }))
+    }
+
+    pub(crate) fn caused(kind: ErrorKind, message: String, source: Cause) -> Self {
+        Error(Box::new(Inner { kind, message: message.into(), source: Some(source) }))
     }
 
     /// The class of this failure.
@@ -98,6 +111,6 @@ impl fmt::Debug for Error {
 
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.0.source.as_ref().map(|e| e as _)
+        self.0.source.as_ref().map(|e| &**e as _)
     }
 }

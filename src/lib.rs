@@ -46,6 +46,17 @@
 //! A new value that is very large may be turned away by the default policy and by S3-FIFO, when what would have to
 //! leave for it is worth more. It is then as if it had been evicted at once: [`SetOutcome::stored`] says so.
 //!
+//! # Types
+//! [`TypedCache`] is a view on a namespace with keys and values of your types: `TypedCache<String, u64, Plain>` for
+//! strings, bytes and numbers, `TypedCache<K, V>` for all types that serde knows (feature `serde`). The module
+//! [`typed`] says which codec does what and what a `get` costs.
+//!
+//! # Load-through
+//! [`Cache::get_with`], [`try_get_with`](Cache::try_get_with), [`optionally_get_with`](Cache::optionally_get_with) and
+//! [`load`](Cache::load) return what is there, or else what a loader brings, one loader a key at a time, also for
+//! futures (feature `async`). [`LoadOptions`] has times to live, reloading ahead of a value's end, and the remembering
+//! of absences. [How it behaves](Cache#load-through).
+//!
 //! # Expiry
 //! A value lives for ever, or for the builder's [`time_to_live`](CacheBuilder::time_to_live), unless its options say
 //! otherwise: [`ttl`](SetOptions::ttl), [`deadline`](SetOptions::deadline), [`keep_ttl`](SetOptions::keep_ttl),
@@ -95,8 +106,9 @@
 //! it was, apart from items that were evicted in the attempt.
 //!
 //! # User code
-//! Closures (of `read`, `get_many`, `update`, `retain`) run without any lock. They may use the same cache, and may
-//! panic without harm to it. A [`Clock`] is the exception: it is asked under locks, and must not use the cache.
+//! Closures (of `read`, `get_many`, `update`, `retain`), loaders and codecs run without any lock. They may use the same
+//! cache, and may panic without harm to it. A [`Clock`] is the exception: it is asked under locks, and must not use the
+//! cache.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(not(target_pointer_width = "64"))]
@@ -113,12 +125,14 @@ mod engine;
 mod error;
 mod expiry;
 mod index;
+mod loading;
 pub mod params;
 pub mod policy;
 mod shard;
 mod slab;
 mod stats;
 mod sync;
+pub mod typed;
 
 pub use api::{
     Arithmetic, Cache, CacheBuilder, CasOutcome, Cursor, Entry, Guard, Iter, Maintenance, Metadata, Reservation,
@@ -126,10 +140,12 @@ pub use api::{
 };
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use error::{Error, ErrorKind, Result};
+pub use loading::{Load, LoadError, LoadOptions, LoadStats, Loaded};
 pub use policy::{EvictionPolicy, Objective};
 pub use shard::Automove;
 pub use slab::{Kind, MAX_KEY_LEN, MAX_VALUE_LEN};
 pub use stats::{ClassStats, MemoryReport, Metric, MetricKind, ShardStats, Stats, View};
+pub use typed::TypedCache;
 
 /// The programs of the README are tests.
 #[cfg(doctest)]

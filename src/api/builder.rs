@@ -106,7 +106,7 @@ fn random_seed() -> u64 {
 }
 
 /// Whole milliseconds of a duration, at least 1 for what is not zero.
-pub(super) fn millis(duration: Duration) -> u64 {
+pub(crate) fn millis(duration: Duration) -> u64 {
     let ms = u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
     ms.min(u64::MAX / 4)
 }

@@ -182,7 +182,7 @@ impl Cache {
     }
 
     #[inline(always)]
-    pub(super) fn key<'k>(&self, key: &'k [u8]) -> Key<'k> {
+    pub(crate) fn key<'k>(&self, key: &'k [u8]) -> Key<'k> {
         self.engine().key(self.namespace, key)
     }
 

@@ -21,6 +21,7 @@ mod update;
 mod walk;
 mod writes;
 
+pub(crate) use builder::millis;
 pub use builder::{CacheBuilder, Maintenance};
 pub(crate) use cache::WeakCache;
 pub use cache::{Cache, Upkeep};

@@ -60,7 +60,7 @@ impl Token {
 #[derive(Debug, Clone, Copy, Default)]
 #[must_use]
 pub struct SetOptions {
-    pub(super) spec: SetSpec,
+    pub(crate) spec: SetSpec,
 }
 
 impl SetOptions {

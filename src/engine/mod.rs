@@ -8,10 +8,13 @@
 //! | `update` | several keys changed as one |
 //! | `reserve` | values that arrive slowly |
 //! | `walk` | scans by cursor |
+//! | `loads` `absences` | values on their way into the cache; keys known to have none |
 //! | `upkeep` | clearing, limits, maintenance |
 //! | `report` | what memory is used for, what was counted |
 
+mod absences;
 mod geometry;
+mod loads;
 mod numbers;
 mod ops;
 mod report;
@@ -36,6 +39,7 @@ use crate::shard::{Automove, Context, Locked, Progress, Settings, Shard, Shortag
 use crate::slab::{Account, Arena, Classes, Ledger, MAX_KEY_LEN, Prepaid};
 
 pub(crate) use geometry::Geometry;
+pub(crate) use loads::{Flight, Joined, Landing, Leader, LoadCounter, Loads};
 pub(crate) use numbers::Arithmetic;
 pub(crate) use ops::{Condition, Expiry, Outcome, Reading, SetSpec, Swap};
 pub(crate) use report::{ClassReport, ShardReport};
@@ -124,6 +128,7 @@ pub(crate) struct Engine {
     flushes: Mutex<BTreeMap<u64, Vec<u8>>>,
     flush_count: AtomicU64,
     upkeep: upkeep::UpkeepState,
+    pub(crate) loads: Loads,
 }
 
 impl Engine {
@@ -154,6 +159,7 @@ impl Engine {
         let shards: Result<Vec<Shard>> = (0..geometry.shards)
             .map(|id| Shard::new(&ctx, id, (least_buckets, max_buckets), policy, objective))
             .collect();
+        let loads = Loads::new(Arc::clone(&ctx.arena));
         let engine = Engine {
             ctx,
             built,
@@ -163,6 +169,7 @@ impl Engine {
             flushes: Mutex::new(BTreeMap::new()),
             flush_count: AtomicU64::new(0),
             upkeep: upkeep::UpkeepState::default(),
+            loads,
         };
         engine.ctx.arena.ledger.force(Account::Side, size_of::<Engine>() as u64);
         Ok(engine)

@@ -1,6 +1,6 @@
 //! The operations on one key.
 
-use super::{Engine, Key};
+use super::{Engine, Flight, Key};
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::{Counter, Pinned, Session};
 use crate::shard::{Cause, Found, Locked, New, Origin, Read, Stored};
@@ -263,6 +263,17 @@ impl Engine {
 
     /// Stores a value given in pieces.
     pub(crate) fn set(&self, key: Key<'_>, parts: &[&[u8]], spec: &SetSpec) -> Result<Outcome> {
+        self.store(key, parts, spec, None)
+    }
+
+    /// The same; what a load has brought is stored only if nothing was written or removed since the load began.
+    pub(super) fn store(
+        &self,
+        key: Key<'_>,
+        parts: &[&[u8]],
+        spec: &SetSpec,
+        flight: Option<&Flight>,
+    ) -> Result<Outcome> {
         let vlen = parts.iter().map(|p| p.len()).sum();
         self.check_spec(spec)?;
         Self::check_key(key.bytes)?;
@@ -277,6 +288,10 @@ impl Engine {
             }
             let before = found.map(|f| locked.item(f.locator).attributes());
             let attributes = self.attributes(locked, key, spec, before);
+            // After the generation was read: see the invariants of `loads`.
+            if !self.loads.may_store(key, flight) {
+                return Ok(outcome);
+            }
             let new = New { hash: key.hash, key: key.bytes, parts, vlen, attributes, origin: Origin::Given };
             let over = matches!(spec.condition, Condition::Present | Condition::Token(_));
             match locked.store(&new, found, over, &mut arrival, prepaid)? {
@@ -353,6 +368,9 @@ impl Engine {
                 Rewrite::Store(attributes, pieces, result) => (attributes, pieces, result),
             };
             let same = matches!(pieces[..], [Piece::Old]);
+            if !same {
+                self.loads.overtake(key);
+            }
             let origin = if same { Origin::Same } else { Origin::Changed };
             let parts: Vec<&[u8]> = pieces.iter().map(|piece| piece.bytes(value)).collect();
             let vlen = parts.iter().map(|p| p.len()).sum();
@@ -509,10 +527,13 @@ impl Engine {
     ) -> Option<R> {
         self.before();
         let mut locked = self.shard(key.hash).lock(&self.ctx);
-        let found = locked.find(key.hash, key.namespace, key.bytes)?;
-        if !only(found, locked.item(found.locator)) {
+        let found = locked.find(key.hash, key.namespace, key.bytes);
+        if found.is_some_and(|found| !only(found, locked.item(found.locator))) {
             return None;
         }
+        // Also if nothing is there: what is being loaded may be what is to go.
+        self.loads.overtake(key);
+        let found = found?;
         let seen = look(locked.item(found.locator));
         locked.remove(found, Cause::Removed);
         locked.after_write();

@@ -89,6 +89,7 @@ impl Engine {
             self.abandon(reserved);
             return Ok(outcome);
         }
+        self.loads.overtake(key);
         let before = found.map(|f| locked.item(f.locator).attributes());
         let wanted = self.attributes(&mut locked, key, &reserved.spec, before);
         if !locked.core.slab.rewrite_header(&self.ctx.arena, filling.locator(), &wanted) {

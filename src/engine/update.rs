@@ -239,6 +239,9 @@ impl Engine {
         }
         let session = self.ctx.sessions.current();
         for (&key, effect) in keys.iter().zip(effects) {
+            if !matches!(effect, Effect::Leave) {
+                self.loads.overtake(key);
+            }
             if matches!(effect, Effect::Remove) {
                 let locked = self.locked(locks, key);
                 let found = locked.find(key.hash, key.namespace, key.bytes);

@@ -36,6 +36,7 @@ impl Engine {
     /// left.
     pub(crate) fn clear(&self, namespace: u8) {
         self.flush_count.fetch_add(1, Relaxed);
+        self.overtake_loads(namespace);
         loop {
             let swept = || self.shards.iter().map(|s| s.lock(&self.ctx).swept_for()).min().unwrap_or_default();
             if self.ctx.namespaces.clear(namespace, swept) {
