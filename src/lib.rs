@@ -104,11 +104,14 @@ compile_error!("larder needs a 64-bit target: its arena reserves more address sp
 
 mod api;
 mod clock;
+mod curve;
 mod engine;
 mod error;
 mod expiry;
 mod index;
 pub mod policy;
+#[cfg(feature = "metrics")]
+mod publish;
 mod shard;
 mod slab;
 mod stats;
@@ -119,8 +122,12 @@ pub use api::{
     SetOptions, SetOutcome, Token, Update, Upkeep,
 };
 pub use clock::{Clock, ManualClock, SystemClock};
+pub use curve::{MissRatioCurve, MissRatioPoint};
 pub use error::{Error, ErrorKind, Result};
 pub use policy::{EvictionPolicy, Objective};
+#[cfg(feature = "metrics")]
+#[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
+pub use publish::{MetricsPublisher, PublishingThread};
 pub use shard::Automove;
 pub use slab::{Kind, MAX_KEY_LEN, MAX_VALUE_LEN};
 pub use stats::{ClassStats, MemoryReport, Metric, MetricKind, ShardStats, Stats, View};

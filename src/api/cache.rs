@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 
 use super::builder::{CacheBuilder, Maintenance, millis};
+use crate::curve::MissRatioCurve;
 use crate::engine::{Engine, Key};
 use crate::error::{Error, ErrorKind, Result};
 use crate::expiry::CpuShare;
@@ -447,6 +448,15 @@ impl Cache {
     /// ```
     pub fn namespace_hits(&self) -> (u64, u64) {
         self.engine().ctx.sessions.sum_in(self.namespace)
+    }
+
+    /// What the cache would miss with other amounts of memory; None if it was built without
+    /// [`CacheBuilder::miss_ratio_curve`]. Takes each shard's lock a few times.
+    ///
+    /// # Examples
+    /// See [`MissRatioCurve`].
+    pub fn miss_ratio_curve(&self) -> Option<MissRatioCurve> {
+        self.engine().miss_ratio_curve()
     }
 
     /// The slab classes, smallest chunks first.

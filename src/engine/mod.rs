@@ -9,6 +9,7 @@
 //! | `reserve` | values that arrive slowly |
 //! | `walk` | scans by cursor |
 //! | `upkeep` | clearing, limits, maintenance |
+//! | `sample` | what the miss-ratio curve is told |
 //! | `report` | what memory is used for, what was counted |
 
 mod geometry;
@@ -16,6 +17,7 @@ mod numbers;
 mod ops;
 mod report;
 mod reserve;
+mod sample;
 #[cfg(test)]
 mod tests;
 mod update;
@@ -29,6 +31,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use parking_lot::Mutex;
 
 use crate::clock::Clock;
+use crate::curve::Estimate;
 use crate::error::{Error, ErrorKind, Result};
 pub(crate) use crate::index::Key;
 use crate::policy::{EvictionPolicy, Objective};
@@ -62,6 +65,8 @@ pub(crate) struct Config {
     pub(crate) address_space: Option<usize>,
     pub(crate) huge_pages: bool,
     pub(crate) lock_memory: bool,
+    /// What the miss-ratio curve may take; 0 for none.
+    pub(crate) curve_bytes: u64,
     pub(crate) automove: Automove,
     pub(crate) clock: Box<dyn Clock>,
 }
@@ -106,6 +111,9 @@ pub(crate) struct Engine {
     flushes: Mutex<BTreeMap<u64, Vec<u8>>>,
     flush_count: AtomicU64,
     upkeep: upkeep::UpkeepState,
+    estimate: Option<Box<Estimate>>,
+    /// Keys whose sample number is below this are in the curve's sample: none without a curve.
+    sampled_below: AtomicU64,
 }
 
 impl Engine {
@@ -115,11 +123,11 @@ impl Engine {
         let (arena, address_space) = Self::reserve_arena(&config, &geometry)?;
         let (policy, objective) = (config.policy, config.objective);
         let max_buckets = Geometry::max_buckets(address_space, config.chunk_size, geometry.shards);
-        let clock = config.clock;
+        let (clock, curve_bytes, seed) = (config.clock, config.curve_bytes, config.settings.seed);
         let ctx = Context::new(Arc::new(arena), classes, config.settings, clock, geometry.shards, config.automove);
         let shards: Result<Vec<Shard>> =
             (0..geometry.shards).map(|id| Shard::new(&ctx, id, max_buckets, policy, objective)).collect();
-        let engine = Engine {
+        let mut engine = Engine {
             ctx,
             shards: shards?.into_boxed_slice(),
             policy: Mutex::new((policy, objective)),
@@ -127,8 +135,15 @@ impl Engine {
             flushes: Mutex::new(BTreeMap::new()),
             flush_count: AtomicU64::new(0),
             upkeep: upkeep::UpkeepState::default(),
+            estimate: None,
+            sampled_below: AtomicU64::new(0),
         };
-        engine.ctx.arena.ledger.force(Account::Side, size_of::<Engine>() as u64);
+        engine.ctx.arena.ledger.force(Account::Side, size_of::<Engine>() as u64 + curve_bytes);
+        if curve_bytes > 0 {
+            let fixed = engine.ctx.arena.ledger.used();
+            engine.estimate = Some(Box::new(Estimate::new(curve_bytes, fixed, (policy, objective), seed)));
+            engine.measure_estimate();
+        }
         Ok(engine)
     }
 

@@ -120,6 +120,9 @@ impl Engine {
         if read == Read::Use {
             session.count(if found.is_some() { Counter::GetHits } else { Counter::GetMisses });
             session.count_in(key.namespace, found.is_some());
+            if self.is_sampled(key.hash) {
+                self.sample_read(key.hash, found.as_ref().map(|pinned| pinned.item()));
+            }
         }
         found
     }
@@ -162,6 +165,10 @@ impl Engine {
                 if read == Read::Use {
                     session.count(Counter::GetMisses);
                     session.count_in(key.namespace, false);
+                    if self.is_sampled(key.hash) {
+                        drop(locked);
+                        self.sample_read(key.hash, None);
+                    }
                 }
                 return Ok(Touched::Missing);
             };
@@ -185,7 +192,11 @@ impl Engine {
             }
             session.count(Counter::CopiedGuards);
             let item = locked.item(found.locator);
-            let (value, attributes) = (item.value().into(), item.attributes());
+            let (value, attributes, item_len) = (item.value().into(), item.attributes(), item.item_len());
+            drop(locked);
+            if read == Read::Use && self.is_sampled(key.hash) {
+                self.sample_copy(key.hash, item_len, &attributes);
+            }
             return Ok(Touched::Yes(Box::new(Copied { value, attributes, engine: self, charged })));
         }
         Err(Error::new(
@@ -250,7 +261,7 @@ impl Engine {
         Self::check_key(key.bytes)?;
         self.check_value(key.bytes.len(), vlen, 0)?;
         self.before();
-        let mut arrival = None;
+        let (mut arrival, mut sampled) = (None, None);
         let outcome = self.write(key.hash, |locked, prepaid| {
             locked.prefetch_arrival(key.hash);
             let (mut outcome, found, go_on) = Self::judge(locked, key, spec);
@@ -260,6 +271,9 @@ impl Engine {
             let before = found.map(|f| locked.item(f.locator).attributes());
             let attributes = self.attributes(locked, key, spec, before);
             let new = New { hash: key.hash, key: key.bytes, parts, vlen, attributes, origin: Origin::Given };
+            if self.is_sampled(key.hash) {
+                sampled = Some((new.item_len(), attributes));
+            }
             let over = matches!(spec.condition, Condition::Present | Condition::Token(_));
             match locked.store(&new, found, over, &mut arrival, prepaid)? {
                 Stored::Yes => outcome.stored = true,
@@ -268,7 +282,11 @@ impl Engine {
             }
             outcome.token = attributes.token;
             Ok(outcome)
-        })?;
+        });
+        if let Some((item_len, attributes)) = sampled {
+            self.sample_store(key.hash, item_len, &attributes);
+        }
+        let outcome = outcome?;
         self.ctx.sessions.current().count(Counter::Sets);
         Ok(outcome)
     }
@@ -319,7 +337,7 @@ impl Engine {
         Self::check_key(key.bytes)?;
         let session = self.ctx.sessions.current();
         let shard = self.shard(key.hash);
-        self.write(key.hash, |locked, prepaid| {
+        let result = self.write(key.hash, |locked, prepaid| {
             let Some(found) = locked.find(key.hash, key.namespace, key.bytes) else { return Ok(Ok(None)) };
             // Making room may evict what is being rewritten, so its bytes are held: in place if possible, else copied.
             let held = session.take_hazard().and_then(|hazard| {
@@ -347,7 +365,11 @@ impl Engine {
                 Stored::Gone => Ok(Ok(None)),
                 _ => Ok(Ok(Some(result))),
             }
-        })?
+        });
+        if self.is_sampled(key.hash) && matches!(result, Ok(Ok(Some(_)))) {
+            self.sample_change(key);
+        }
+        result?
     }
 
     /// Adds bytes after, or before, a value; keeps everything else. False if there is none.
@@ -395,6 +417,9 @@ impl Engine {
             Some(false) => self.store_anew(key, expiry)?,
         };
         self.ctx.sessions.current().count(if touched { Counter::TouchHits } else { Counter::TouchMisses });
+        if self.is_sampled(key.hash) {
+            self.sample_touch(key.hash, self.deadline(self.ctx.now(), expiry));
+        }
         Ok(touched)
     }
 
@@ -427,6 +452,11 @@ impl Engine {
             let mut locked = shard.lock(&self.ctx);
             let Some(found) = locked.find(key.hash, key.namespace, key.bytes) else {
                 count(false);
+                drop(locked);
+                if self.is_sampled(key.hash) {
+                    self.sample_read(key.hash, None);
+                    self.sample_touch(key.hash, self.deadline(self.ctx.now(), expiry));
+                }
                 return Ok(None);
             };
             let deadline = self.deadline(locked.now, expiry);
@@ -434,6 +464,10 @@ impl Engine {
                 locked.note_use(found);
                 count(true);
                 let found = Pinned::hold(&self.ctx.arena, &shard.table, found.place, found.slot, session, hazard);
+                drop(locked);
+                if self.is_sampled(key.hash) {
+                    self.sample_read(key.hash, found.as_ref().map(|pinned| pinned.item()));
+                }
                 return Ok(found.map(Reading::Pinned));
             }
             drop(locked);
@@ -465,7 +499,12 @@ impl Engine {
         self.before();
         let mut locked = self.shard(key.hash).lock(&self.ctx);
         let Some(found) = locked.find(key.hash, key.namespace, key.bytes) else { return false };
-        locked.item(found.locator).deadline() != 0 && locked.set_deadline(found, 0)
+        let done = locked.item(found.locator).deadline() != 0 && locked.set_deadline(found, 0);
+        drop(locked);
+        if self.is_sampled(key.hash) {
+            self.sample_touch(key.hash, 0);
+        }
+        done
     }
 
     /// Removes a key. `only` says whether the item found is to be removed; `look` is shown it first.
@@ -490,14 +529,19 @@ impl Engine {
     ) -> Option<R> {
         self.before();
         let mut locked = self.shard(key.hash).lock(&self.ctx);
-        let found = locked.find(key.hash, key.namespace, key.bytes)?;
-        if !only(found, locked.item(found.locator)) {
-            return None;
+        let found = locked.find(key.hash, key.namespace, key.bytes);
+        let is_there = found.is_some();
+        let seen = found.filter(|&found| only(found, locked.item(found.locator))).map(|found| {
+            let seen = look(locked.item(found.locator));
+            locked.remove(found, Cause::Removed);
+            locked.after_write();
+            seen
+        });
+        drop(locked);
+        if self.is_sampled(key.hash) && (seen.is_some() || !is_there) {
+            self.sample_remove(key.hash);
         }
-        let seen = look(locked.item(found.locator));
-        locked.remove(found, Cause::Removed);
-        locked.after_write();
-        Some(seen)
+        seen
     }
 }
 

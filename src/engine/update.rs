@@ -72,6 +72,13 @@ impl Engine {
                 ));
             }
             if self.apply(keys, &seen, &effects)? {
+                for (&key, effect) in keys.iter().zip(&effects).filter(|(key, _)| self.is_sampled(key.hash)) {
+                    match effect {
+                        Effect::Leave => {}
+                        Effect::Store(..) => self.sample_change(key),
+                        Effect::Remove => self.sample_remove(key.hash),
+                    }
+                }
                 return Ok(result);
             }
         }

@@ -34,6 +34,7 @@ impl Engine {
         loop {
             let swept = || self.shards.iter().map(|s| s.lock(&self.ctx).swept_for()).min().unwrap_or_default();
             if self.ctx.namespaces.clear(namespace, swept) {
+                self.with_estimate(|estimate| estimate.clear(namespace));
                 return;
             }
             for shard in &self.shards {
@@ -87,7 +88,7 @@ impl Engine {
     /// system.
     pub(crate) fn set_max_memory(&self, limit: u64) -> Result<()> {
         let (ledger, least) = (&self.ctx.arena.ledger, (self.shards.len() * self.ctx.arena.page_size() * 4) as u64);
-        let least = least.max(64 << 10) + ledger.reserved();
+        let least = least.max(64 << 10) + ledger.reserved() + self.curve_bytes();
         let most = self.ctx.arena.address_space() as u64 / 4;
         let most = most.max(ledger.limit());
         if !(least..=most).contains(&limit) {
@@ -100,6 +101,7 @@ impl Engine {
         }
         ledger.set_limit(limit);
         self.shrink_to_limit();
+        self.measure_estimate();
         Ok(())
     }
 
@@ -107,7 +109,7 @@ impl Engine {
     pub(crate) fn set_reserved_memory(&self, reserved: u64) -> Result<()> {
         let ledger = &self.ctx.arena.ledger;
         let least = ((self.shards.len() * self.ctx.arena.page_size() * 4) as u64).max(64 << 10);
-        let most = ledger.limit().saturating_sub(least);
+        let most = ledger.limit().saturating_sub(least + self.curve_bytes());
         if reserved > most {
             return Err(Error::new(
                 ErrorKind::InvalidConfig,
@@ -116,6 +118,7 @@ impl Engine {
         }
         ledger.set_reserved(reserved);
         self.shrink_to_limit();
+        self.measure_estimate();
         Ok(())
     }
 
@@ -153,6 +156,7 @@ impl Engine {
         }
         // What the old policy might not give up, the new one may.
         self.shrink_to_limit();
+        self.with_estimate(|estimate| estimate.set_policy(policy, objective));
     }
 
     /// Moves a page from one class to another, or to the class that asks next. False if there was none to move.
@@ -229,6 +233,7 @@ impl Engine {
             shard.lock(&self.ctx).settle_ledger();
         }
         self.settle_sessions();
+        self.measure_estimate();
         self.upkeep.runs.fetch_add(1, Relaxed);
         let used = used();
         self.upkeep.cpu_ns.fetch_add(used.as_nanos() as u64, Relaxed);
