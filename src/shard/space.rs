@@ -484,7 +484,7 @@ impl Locked<'_> {
 
     /// Empties the page with the fewest live bytes of all: its items go to other pages of their class as far as those
     /// have room, and the rest is evicted. The way out when single victims, scattered over many classes, free no page.
-    fn squeeze_page(&mut self) -> Progress {
+    pub(super) fn squeeze_page(&mut self) -> Progress {
         self.busy();
         let announced = self.ctx.sessions.announced();
         let slab = &self.core.slab;

@@ -173,8 +173,15 @@ impl Locked<'_> {
             return have + missing;
         }
         self.make_space(None, None);
-        let ledger = &self.ctx.arena.ledger;
         self.ctx.arena.trim_pool(missing);
+        // Single victims free no page where writes take their chunks at once, as they do while all items are alike: who
+        // waits for memory would wait for ever.
+        let ledger = &self.ctx.arena.ledger;
+        if ledger.used() >= ledger.room() && !self.core.may_refuse() {
+            self.squeeze_page();
+            self.ctx.arena.trim_pool(missing);
+        }
+        let ledger = &self.ctx.arena.ledger;
         let part = missing.min(ledger.room().saturating_sub(ledger.used()));
         if part > 0 && ledger.charge(account, part) { have + part } else { have }
     }
