@@ -7,16 +7,16 @@
 //! 3. What is counted is weighted by the share of the keys that were known at the time.
 //! 4. The mutex is the last to be taken: nothing else is locked under it, and no code of the user runs.
 //!
-//! How much an item costs a cache of another size is taken from this one: chunks by their share of the slab, everything
-//! else by item.
+//! How much an item costs a cache of another size is worked out in `shape`, and put right by what it costs this one.
 
 use parking_lot::Mutex;
 
+use super::shape::{Means, Shape, room};
 use super::{Difference, MissRatioCurve};
 use crate::policy::{EvictionPolicy, Incoming, Miniature, Objective};
 
 /// The sizes, as multiples of the present one.
-const FACTORS: [f64; 4] = [0.5, 1.0, 2.0, 4.0];
+pub(crate) const FACTORS: [f64; 4] = [0.5, 1.0, 2.0, 4.0];
 /// What is left of the sample when it has become too large.
 const LOWERED: f64 = 7.0 / 8.0;
 /// Heap bytes of a miniature's item, the hash table not counted, without ends and with (`policy::items`).
@@ -25,16 +25,20 @@ const ENDING_ITEM_BYTES: u64 = 144;
 const BUCKET_BYTES: u64 = 17;
 /// Fewer items than one in so many of what it may hold: a full miniature is begun anew with more keys.
 const SPARSE: u64 = 8;
-/// Share of the slab in chunks, and bytes of index and policy an item, until the cache has more to go by.
-const USUAL_FILL: f64 = 0.93;
-const USUAL_SIDE: f64 = 16.0;
+/// Where the present size is among them.
+const PRESENT: usize = 1;
+const _: () = assert!(FACTORS[PRESENT] == 1.0);
+/// Items looked at to learn what a miniature's cost.
+const LOOKED_AT: usize = 1024;
 
 /// What the cache is like at the moment.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Measured {
     pub(crate) limit: u64,
     pub(crate) reserved: u64,
-    pub(crate) used: u64,
+    /// Index, policy and all else beside the slab.
+    pub(crate) side: u64,
+    /// Pages that hold something.
     pub(crate) slab: u64,
     pub(crate) items: u64,
     pub(crate) chunk_bytes: u64,
@@ -47,6 +51,7 @@ pub(crate) struct Measured {
 #[derive(Debug)]
 struct Model {
     factor: f64,
+    shape: Shape,
     miniature: Miniature,
     rate: f64,
     /// Sample numbers below this are known.
@@ -92,9 +97,10 @@ fn most_items(bytes: u64, has_ends: bool) -> u64 {
 }
 
 impl Model {
-    fn new(factor: f64, policy: (EvictionPolicy, Objective), seed: u64) -> Model {
+    fn new(factor: f64, shape: Shape, policy: (EvictionPolicy, Objective), seed: u64) -> Model {
         Model {
             factor,
+            shape,
             miniature: Miniature::new(policy.0, policy.1, seed),
             rate: 1.0,
             below: u64::MAX,
@@ -122,31 +128,45 @@ impl Model {
         }
     }
 
+    /// The item as it would be in a cache of this size.
+    fn made(&self, item: &Incoming) -> Incoming {
+        Incoming { size: self.shape.size(item.size), ..*item }
+    }
+
     fn read(&mut self, hash: u64, now: u64, found: Option<&Incoming>) {
-        let hit = self.miniature.read(hash, now, found);
+        let made = found.map(|item| self.made(item));
+        let hit = self.miniature.read(hash, now, made.as_ref());
         self.seen += 1;
         if self.stopped_at.is_none() && hit != found.is_some() {
             self.gained += if hit { 1.0 / self.rate } else { -1.0 / self.rate };
         }
     }
 
-    /// What the items of a cache of this size may come to, given what they cost this one.
-    fn measure(&mut self, now: &Measured, fixed: u64, budget: u64) {
-        let slab_knows = now.evictions > 0 || now.slab > now.limit.saturating_sub(now.reserved) / 4;
-        let fill = if slab_knows && now.slab > 0 { now.chunk_bytes as f64 / now.slab as f64 } else { USUAL_FILL };
-        let side = if now.evictions > 0 && now.items > 0 {
-            now.used.saturating_sub(now.slab + fixed) as f64 / now.items as f64
-        } else {
-            USUAL_SIDE
-        };
-        let mean = match (self.miniature.items(), now.items) {
-            (0, 0) => 128.0,
-            (0, items) => now.chunk_bytes as f64 / items as f64,
-            (items, _) => self.miniature.used() as f64 / items as f64,
-        };
+    fn store(&mut self, hash: u64, now: u64, item: &Incoming) {
+        let made = self.made(item);
+        self.miniature.store(hash, now, &made);
+    }
+
+    /// What items cost a cache of this size; without any, what those of the cache do.
+    fn means(&self, now: &Measured) -> Means {
+        let (mut sizes, mut charges, mut items) = (0, 0, 0);
+        for size in self.miniature.sizes(LOOKED_AT) {
+            sizes += u64::from(size);
+            charges += self.shape.charge(size);
+            items += 1;
+        }
+        if items == 0 {
+            let mean = if now.items > 0 { now.chunk_bytes as f64 / now.items as f64 } else { 128.0 };
+            return Means { size: mean, charge: mean };
+        }
+        Means { size: sizes as f64 / items as f64, charge: charges as f64 / items as f64 }
+    }
+
+    /// What the items of a cache of this size may come to. `slack` bytes of its slab would be in no item.
+    fn measure(&mut self, now: &Measured, slack: f64, fixed: u64, budget: u64) {
         let limit = self.factor * now.limit.saturating_sub(budget) as f64;
         let bytes = limit - (now.reserved + fixed.saturating_sub(budget)) as f64;
-        self.room = bytes.max(0.0) * mean / (mean / fill.max(0.1) + side);
+        self.room = room(bytes.max(0.0), slack, self.means(now), now, fixed);
         self.miniature.set_capacity((self.room * self.rate) as u64);
     }
 
@@ -191,8 +211,15 @@ impl State {
 
 impl Estimate {
     /// An estimate within `budget` bytes, of a cache that has taken `fixed` bytes, those included.
-    pub(crate) fn new(budget: u64, fixed: u64, policy: (EvictionPolicy, Objective), seed: u64) -> Estimate {
-        let models = FACTORS.map(|factor| Model::new(factor, policy, seed));
+    pub(crate) fn new(
+        budget: u64,
+        fixed: u64,
+        shapes: [Shape; FACTORS.len()],
+        policy: (EvictionPolicy, Objective),
+        seed: u64,
+    ) -> Estimate {
+        let mut factors = FACTORS.into_iter();
+        let models = shapes.map(|shape| Model::new(factors.next().unwrap_or(1.0), shape, policy, seed));
         Estimate { budget, fixed, state: Mutex::new(State { models, policy, seed, stores: 0 }) }
     }
 
@@ -214,7 +241,7 @@ impl Estimate {
     /// [`measure`](Self::measure).
     pub(crate) fn store(&self, hash: u64, now: u64, item: &Incoming) -> (u64, bool) {
         let mut state = self.state.lock();
-        let below = state.each(hash, self.bytes(), |model| model.miniature.store(hash, now, item));
+        let below = state.each(hash, self.bytes(), |model| model.store(hash, now, item));
         state.stores += 1;
         let due = state.stores.is_multiple_of(256) || state.stores.is_power_of_two();
         (below, due)
@@ -244,8 +271,12 @@ impl Estimate {
         let bytes = self.bytes();
         let mut state = self.state.lock();
         let (policy, seed) = (state.policy, state.seed);
-        for model in &mut state.models {
-            model.measure(now, self.fixed, self.budget);
+        let present = &state.models[PRESENT];
+        let Means { size, charge } = present.means(now);
+        let slack = now.slab.saturating_sub((now.chunk_bytes as f64 * charge / size) as u64);
+        let slacks = state.models.each_ref().map(|model| model.shape.slack(&present.shape, slack));
+        for (model, slack) in state.models.iter_mut().zip(slacks) {
+            model.measure(now, slack, self.fixed, self.budget);
             model.refresh(now, bytes, policy, seed);
         }
         state.below()

@@ -9,13 +9,16 @@
 //! | file | what |
 //! |---|---|
 //! | `estimate` | the miniatures, what they are told, how large they are |
+//! | `shape` | what a cache of another size would be made of |
 //! | `mod` | what comes out |
 //!
 //! How near it is to the truth is in `docs/miss-ratio-curve.md`.
 
 mod estimate;
+mod shape;
 
-pub(crate) use estimate::{Estimate, Measured, sample_number};
+pub(crate) use estimate::{Estimate, FACTORS, Measured, sample_number};
+pub(crate) use shape::Shape;
 
 /// What one size of the cache was found to do.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]

@@ -95,6 +95,13 @@ impl Geometry {
         Ok(Geometry { page_size, shards, address_space, least_space })
     }
 
+    /// What a cache of this size would be made of, if it were built like this one.
+    pub(crate) fn of_size(config: &Config, limit: u64) -> Geometry {
+        let page_size = config.page_size.unwrap_or_else(|| Self::page_size_for(limit));
+        let shards = config.shards.unwrap_or_else(|| Self::shards_for(limit));
+        Geometry { page_size, shards, address_space: 0, least_space: 0 }
+    }
+
     fn page_size_for(limit: u64) -> usize {
         let wanted = limit.isqrt() as usize;
         let least = if limit >= 4 << 20 { 8 << 10 } else { 4 << 10 };

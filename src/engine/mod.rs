@@ -31,7 +31,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use parking_lot::Mutex;
 
 use crate::clock::Clock;
-use crate::curve::Estimate;
+use crate::curve::{Estimate, FACTORS, Shape};
 use crate::error::{Error, ErrorKind, Result};
 pub(crate) use crate::index::Key;
 use crate::policy::{EvictionPolicy, Objective};
@@ -123,6 +123,7 @@ impl Engine {
         let (arena, address_space) = Self::reserve_arena(&config, &geometry)?;
         let (policy, objective) = (config.policy, config.objective);
         let max_buckets = Geometry::max_buckets(address_space, config.chunk_size, geometry.shards);
+        let shapes = Self::shapes(&config, &classes);
         let (clock, curve_bytes, seed) = (config.clock, config.curve_bytes, config.settings.seed);
         let ctx = Context::new(Arc::new(arena), classes, config.settings, clock, geometry.shards, config.automove);
         let shards: Result<Vec<Shard>> =
@@ -141,10 +142,21 @@ impl Engine {
         engine.ctx.arena.ledger.force(Account::Side, size_of::<Engine>() as u64 + curve_bytes);
         if curve_bytes > 0 {
             let fixed = engine.ctx.arena.ledger.used();
-            engine.estimate = Some(Box::new(Estimate::new(curve_bytes, fixed, (policy, objective), seed)));
+            engine.estimate = Some(Box::new(Estimate::new(curve_bytes, fixed, shapes, (policy, objective), seed)));
             engine.measure_estimate();
         }
         Ok(engine)
+    }
+
+    /// What caches of the curve's sizes would be made of.
+    fn shapes(config: &Config, classes: &Classes) -> [Shape; FACTORS.len()] {
+        FACTORS.map(|factor| {
+            let own = config.max_memory.saturating_sub(config.curve_bytes);
+            let Geometry { page_size, shards, .. } = Geometry::of_size(config, (own as f64 * factor) as u64);
+            // Where chunks are too large for the pages of a smaller cache, there is no smaller cache.
+            let made = Classes::new(config.chunk_size, config.growth_factor, page_size);
+            Shape { classes: made.unwrap_or_else(|_| classes.clone()), page_size, shards }
+        })
     }
 
     /// Reserves the address space asked for; if it was not asked for, less where the system does not give so much.

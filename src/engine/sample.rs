@@ -22,11 +22,9 @@ impl Engine {
         }
     }
 
-    /// What an item of this length would be to a policy.
-    fn incoming(&self, item_len: usize, attributes: &Attributes) -> Incoming {
-        let class = self.ctx.classes.of(item_len);
+    fn incoming(item_len: usize, attributes: &Attributes) -> Incoming {
         Incoming {
-            size: class.map_or(item_len as u32, |class| self.ctx.classes.chunk_size(class)),
+            size: item_len as u32,
             namespace: attributes.namespace,
             deadline: attributes.deadline,
             idle_ms: attributes.idle_ms,
@@ -37,7 +35,7 @@ impl Engine {
     #[cold]
     #[inline(never)]
     pub(super) fn sample_read(&self, hash: u64, found: Option<ItemRef<'_>>) {
-        let found = found.map(|item| self.incoming(item.item_len(), &item.attributes()));
+        let found = found.map(|item| Self::incoming(item.item_len(), &item.attributes()));
         self.sample_found(hash, found.as_ref());
     }
 
@@ -45,7 +43,7 @@ impl Engine {
     #[cold]
     #[inline(never)]
     pub(super) fn sample_copy(&self, hash: u64, item_len: usize, attributes: &Attributes) {
-        self.sample_found(hash, Some(&self.incoming(item_len, attributes)));
+        self.sample_found(hash, Some(&Self::incoming(item_len, attributes)));
     }
 
     fn sample_found(&self, hash: u64, found: Option<&Incoming>) {
@@ -58,7 +56,7 @@ impl Engine {
     #[cold]
     #[inline(never)]
     pub(super) fn sample_store(&self, hash: u64, item_len: usize, attributes: &Attributes) {
-        self.sample_incoming(hash, &self.incoming(item_len, attributes));
+        self.sample_incoming(hash, &Self::incoming(item_len, attributes));
     }
 
     fn sample_incoming(&self, hash: u64, incoming: &Incoming) {
@@ -74,7 +72,7 @@ impl Engine {
     #[cold]
     #[inline(never)]
     pub(super) fn sample_change(&self, key: Key<'_>) {
-        let incoming = self.inspect(key, |item| self.incoming(item.item_len(), &item.attributes()));
+        let incoming = self.inspect(key, |item| Self::incoming(item.item_len(), &item.attributes()));
         if let Some(incoming) = incoming {
             self.sample_incoming(key.hash, &incoming);
         }
@@ -103,8 +101,8 @@ impl Engine {
         Measured {
             limit: memory.limit,
             reserved: memory.reserved,
-            used: memory.used,
-            slab: memory.slab,
+            side: memory.index + memory.side,
+            slab: memory.slab - memory.pooled.min(memory.slab),
             items: memory.items,
             chunk_bytes: memory.chunk_bytes,
             evictions: counts.shards.evictions,

@@ -131,6 +131,12 @@ impl Miniature {
         self.kind = kind;
     }
 
+    /// The sizes of some of the items, spread over all of them.
+    pub(crate) fn sizes(&self, most: usize) -> impl Iterator<Item = u32> {
+        let step = (self.items() as usize).div_ceil(most).max(1);
+        self.simulator.items.all().step_by(step).map(|(_, entry, _)| entry.size)
+    }
+
     pub(crate) fn items(&self) -> u64 {
         self.simulator.items()
     }
