@@ -116,6 +116,7 @@ mod shard;
 mod slab;
 mod stats;
 mod sync;
+mod trace;
 
 pub use api::{
     Arithmetic, Cache, CacheBuilder, CasOutcome, Cursor, Entry, Guard, Iter, Maintenance, Metadata, Reservation,

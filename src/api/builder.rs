@@ -71,6 +71,8 @@ impl Default for CacheBuilder {
                     tokens: false,
                     seed: random_seed(),
                     expiry_lag_ms: 1000,
+                    #[cfg(feature = "tracing")]
+                    name: Box::default(),
                 },
                 chunk_size: 32,
                 growth_factor: 1.04,
@@ -454,6 +456,10 @@ impl CacheBuilder {
         config.settings.ttl_ms = ttl.map_or(0, millis);
         config.settings.idle_ms = idle.map_or(0, millis);
         config.settings.expiry_lag_ms = millis(expiry_lag);
+        #[cfg(feature = "tracing")]
+        {
+            config.settings.name = name.as_str().into();
+        }
         Cache::start(Engine::new(config)?, maintenance, expiry_cpu_share, name)
     }
 }

@@ -370,6 +370,7 @@ impl Cache {
     /// ```
     pub fn set_automove(&self, automove: Automove) {
         self.engine().ctx.set_automove(automove);
+        crate::trace::event!(DEBUG, self.engine().ctx, to = ?automove, "automove set");
     }
 
     /// Moves one slab page from a class to another (numbers as in [`classes`](Self::classes)). Its items are copied

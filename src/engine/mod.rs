@@ -37,6 +37,7 @@ pub(crate) use crate::index::Key;
 use crate::policy::{EvictionPolicy, Objective};
 use crate::shard::{Automove, Context, Locked, Progress, Settings, Shard, Shortage};
 use crate::slab::{Account, Arena, Classes, Ledger, MAX_KEY_LEN, Prepaid};
+use crate::trace::event;
 
 pub(crate) use geometry::Geometry;
 pub(crate) use numbers::Arithmetic;
@@ -247,6 +248,7 @@ impl Engine {
                 Err(shortage) => {
                     drop(locked);
                     if let Err(e) = self.collect(shortage, shard, &mut patience, &mut prepaid) {
+                        event!(DEBUG, self.ctx, error = %e, "no memory for a write");
                         break Err(e);
                     }
                 }

@@ -8,6 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::policy::{EvictionPolicy, Objective};
 use crate::shard::Automove;
 use crate::slab::{Account, ClassId, thread_cpu_ns};
+use crate::trace::{event, span};
 
 /// Figures of maintenance.
 #[derive(Debug, Default)]
@@ -30,6 +31,11 @@ impl Engine {
     /// Clears a namespace: one store, but that the sixteenth clear in a row waits for a sweep of what the first has
     /// left.
     pub(crate) fn clear(&self, namespace: u8) {
+        self.clear_now(namespace);
+        event!(DEBUG, self.ctx, namespace, "namespace cleared");
+    }
+
+    fn clear_now(&self, namespace: u8) {
         self.flush_count.fetch_add(1, Relaxed);
         loop {
             let swept = || self.shards.iter().map(|s| s.lock(&self.ctx).swept_for()).min().unwrap_or_default();
@@ -54,6 +60,7 @@ impl Engine {
 
     /// Clears a namespace when the clock has come to an internal time.
     pub(crate) fn clear_at(&self, namespace: u8, at: u64) {
+        event!(DEBUG, self.ctx, namespace, at_unix_ms = self.ctx.to_unix(at), "clear put off");
         let mut flushes = self.flushes.lock();
         let due = flushes.entry(at).or_default();
         if !due.contains(&namespace) {
@@ -72,9 +79,12 @@ impl Engine {
             due.extend(std::mem::replace(&mut *flushes, later).into_values().flatten());
             // Cleared before the next one's time is announced, so that nobody reads on in between.
             for &namespace in &due {
-                self.clear(namespace);
+                self.clear_now(namespace);
             }
             self.ctx.set_flush_at(flushes.keys().next().copied().unwrap_or(u64::MAX));
+        }
+        for _namespace in due {
+            event!(DEBUG, self.ctx, namespace = _namespace, "namespace cleared");
         }
     }
 
@@ -99,6 +109,7 @@ impl Engine {
                 ),
             ));
         }
+        span!("set_max_memory", self.ctx, from = ledger.limit(), to = limit);
         ledger.set_limit(limit);
         self.shrink_to_limit();
         self.measure_estimate();
@@ -116,6 +127,7 @@ impl Engine {
                 format!("reserved_memory cannot become {reserved} bytes: at most {most} with this max_memory"),
             ));
         }
+        span!("set_reserved_memory", self.ctx, from = ledger.reserved(), to = reserved);
         ledger.set_reserved(reserved);
         self.shrink_to_limit();
         self.measure_estimate();
@@ -146,6 +158,7 @@ impl Engine {
 
     /// Changes the policy. Stored items stay; the new policy starts without knowing how they were used.
     pub(crate) fn set_policy(&self, policy: EvictionPolicy, objective: Objective) {
+        span!("set_policy", self.ctx, to = policy.name());
         let _changing = self.policy_change.lock();
         if std::mem::replace(&mut *self.policy.lock(), (policy, objective)) == (policy, objective) {
             return;
@@ -204,6 +217,7 @@ impl Engine {
             0 => start.elapsed(),
             ns => Duration::from_nanos(ns),
         };
+        span!("maintenance", self.ctx);
         self.before();
         if self.ctx.arena.ledger.excess() > 0 {
             self.shrink_to_limit();
@@ -237,6 +251,7 @@ impl Engine {
         self.upkeep.runs.fetch_add(1, Relaxed);
         let used = used();
         self.upkeep.cpu_ns.fetch_add(used.as_nanos() as u64, Relaxed);
+        event!(TRACE, self.ctx, cpu_us = used.as_micros() as u64, done, "maintenance run");
         // Memory above the limit that nobody may give up is not waited for.
         (used, done && !self.has_work())
     }

@@ -48,6 +48,9 @@ pub(crate) struct Settings {
     pub(crate) tokens: bool,
     pub(crate) seed: u64,
     pub(crate) expiry_lag_ms: u64,
+    /// The cache's name, for events.
+    #[cfg(feature = "tracing")]
+    pub(crate) name: Box<str>,
 }
 
 /// See the module.

@@ -5,6 +5,7 @@ use super::space::{Progress, Shortage};
 use crate::error::{Error, ErrorKind};
 use crate::policy::{EvictionPolicy, MAINTAIN_EVERY, Objective, Policy};
 use crate::slab::{Account, Locator, Slot};
+use crate::trace::note;
 
 /// Writes between two looks at the table.
 const TABLE_EVERY: u32 = 4;
@@ -143,6 +144,7 @@ impl Locked<'_> {
             self.begin_growth();
         } else if self.load() < SHRINK_AT && table.begin_shrink(self.core.items) {
             self.core.growing = false;
+            note!(self, ResizeBegun { growing: false, homes: self.shard.table.homes() });
         }
     }
 
@@ -150,6 +152,7 @@ impl Locked<'_> {
         let Some(bytes) = self.shard.table.bytes_grown() else { return };
         if self.charge_table(bytes) {
             self.core.growing = true;
+            note!(self, ResizeBegun { growing: true, homes: self.shard.table.homes() });
             self.shard.table.begin_growth();
         }
     }
@@ -204,6 +207,7 @@ impl Locked<'_> {
                 self.ctx.arena.ledger.release(Account::Index, charged - bytes);
                 self.core.table_charged = bytes;
             }
+            note!(self, ResizeEnded { homes: self.shard.table.homes() });
         }
         done
     }
