@@ -100,6 +100,8 @@ fn all_that_is_done_beside_the_operations_is_told() {
         cache.clear();
         cache.namespace(3).clear_after(Duration::from_secs(1));
         clock.advance(Duration::from_secs(2));
+        // Now, and not by the listener: what a subscriber causes itself is not told to it.
+        cache.contains(b"listener");
         cache.run_maintenance(Duration::from_secs(1));
         cache.set_policy(EvictionPolicy::NoEviction, Objective::Hits);
         let refused = (0..u32::MAX).find(|i| cache.set(&i.to_le_bytes(), &[0; 300]).is_err());

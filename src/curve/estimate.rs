@@ -21,6 +21,8 @@ pub(crate) const FACTORS: [f64; 4] = [0.5, 1.0, 2.0, 4.0];
 const LOWERED: f64 = 7.0 / 8.0;
 /// Heap bytes of a miniature's item, the hash table not counted, without ends and with (`policy::items`).
 const ITEM_BYTES: u64 = 64;
+/// What a policy takes however few items there are.
+const LEAST_BYTES: u64 = 8 << 10;
 const ENDING_ITEM_BYTES: u64 = 144;
 const BUCKET_BYTES: u64 = 17;
 /// Fewer items than one in so many of what it may hold: a full miniature is begun anew with more keys.
@@ -91,6 +93,7 @@ pub(crate) fn sample_number(hash: u64) -> u64 {
 
 /// The most items such that they and a hash table for them take no more than `bytes`.
 fn most_items(bytes: u64, has_ends: bool) -> u64 {
+    let bytes = bytes.saturating_sub(LEAST_BYTES);
     let each = if has_ends { ENDING_ITEM_BYTES } else { ITEM_BYTES };
     let with_table = |bits: u32| ((1u64 << bits) / 8 * 7).min(bytes.saturating_sub(BUCKET_BYTES << bits) / each);
     (4..40).map(with_table).max().unwrap_or_default().max(16)
@@ -190,7 +193,12 @@ impl Model {
 
     fn difference(&self, now: &Measured) -> Difference {
         let missed = self.skipped + self.stopped_at.map_or(0, |stopped| now.reads.saturating_sub(stopped));
-        Difference { factor: self.factor, rate: self.rate, reads: now.reads.saturating_sub(missed), gained: self.gained }
+        Difference {
+            factor: self.factor,
+            rate: self.rate,
+            reads: now.reads.saturating_sub(missed),
+            gained: self.gained,
+        }
     }
 }
 
@@ -291,5 +299,70 @@ impl Estimate {
     #[cfg(test)]
     pub(crate) fn memory(&self) -> u64 {
         self.state.lock().models.iter().map(|model| model.miniature.memory()).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::slab::Classes;
+
+    fn shape() -> Shape {
+        Shape { classes: Classes::new(32, 1.04, 8192).unwrap(), page_size: 8192, shards: 1 }
+    }
+
+    fn estimate(budget: u64, kind: EvictionPolicy) -> Estimate {
+        Estimate::new(budget, budget, FACTORS.map(|_| shape()), (kind, Objective::Hits), 1)
+    }
+
+    /// What a cache of so many bytes is like that is full of items of 100 bytes.
+    fn full(limit: u64) -> Measured {
+        let items = limit / 128;
+        Measured {
+            limit,
+            slab: items * 104,
+            chunk_bytes: items * 104,
+            side: items * 16,
+            items,
+            evictions: 1,
+            ..Measured::default()
+        }
+    }
+
+    #[test]
+    fn memory_stays_within_the_budget() {
+        for kind in [EvictionPolicy::Default, EvictionPolicy::S3Fifo, EvictionPolicy::Sieve, EvictionPolicy::AllkeysLru]
+        {
+            for (budget, ends) in [(256 << 10, false), (256 << 10, true), (1 << 20, false), (1 << 20, true)] {
+                let estimate = estimate(budget, kind);
+                estimate.measure(&full((64 << 20) + budget));
+                let mut most = 0;
+                for i in 0..400_000u64 {
+                    let hash = crate::policy::mix(i);
+                    let deadline = if ends { 1_000_000 + i % 1000 } else { 0 };
+                    let item = Incoming { size: 100, deadline, ..Incoming::default() };
+                    estimate.store(hash, i, &item);
+                    if i.is_multiple_of(5000) {
+                        most = most.max(estimate.memory());
+                    }
+                }
+                println!("{kind} {budget} ends {ends}: {most}");
+                assert!(most <= budget, "{kind}: {most} of {budget}");
+                assert!(most >= budget / 4, "{kind}: {most} of {budget}");
+            }
+        }
+    }
+
+    #[test]
+    fn only_keys_below_the_bound_are_known() {
+        let estimate = estimate(256 << 10, EvictionPolicy::Default);
+        estimate.measure(&full(256 << 20));
+        let item = Incoming { size: 100, ..Incoming::default() };
+        let below = (0..100_000u64).map(|i| estimate.store(crate::policy::mix(i), 1, &item).0).last().unwrap();
+        assert!(below < u64::MAX / 10, "one key in more than ten");
+        for model in &estimate.state.lock().models {
+            let share = model.miniature.items() as f64 / 100_000.0;
+            assert!((share / model.rate - 1.0).abs() < 0.2, "{share} of the keys, not {}", model.rate);
+        }
     }
 }

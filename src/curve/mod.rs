@@ -218,7 +218,10 @@ mod tests {
         is_near(curve.miss_ratio_at(0.5), 0.75);
         is_near(curve.miss_ratio_at(2.0), 0.4);
         is_near(curve.miss_ratio_at(2.0_f64.sqrt()), 0.45);
-        assert_eq!((curve.miss_ratio_at(0.4), curve.miss_ratio_at(2.1), curve.miss_ratio_at(f64::NAN)), (None, None, None));
+        assert_eq!(
+            (curve.miss_ratio_at(0.4), curve.miss_ratio_at(2.1), curve.miss_ratio_at(f64::NAN)),
+            (None, None, None)
+        );
         assert_eq!(curve.points()[2].memory, 2000);
     }
 

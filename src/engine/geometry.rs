@@ -15,7 +15,7 @@ use crate::slab::MAX_VALUE_LEN;
 /// The smallest limit there can be.
 const LEAST_MEMORY: u64 = 64 << 10;
 /// The least memory from which a miss-ratio curve can be learnt.
-const LEAST_CURVE: u64 = 64 << 10;
+const LEAST_CURVE: u64 = 256 << 10;
 const MAX_SHARDS: usize = 1024;
 
 /// See the module.

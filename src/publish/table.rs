@@ -45,13 +45,7 @@ pub(super) struct Figure<M> {
     pub(super) read: fn(&M) -> u64,
 }
 
-const fn figure<M>(
-    name: &'static str,
-    kind: Kind,
-    scale: Scale,
-    help: &'static str,
-    read: fn(&M) -> u64,
-) -> Figure<M> {
+const fn figure<M>(name: &'static str, kind: Kind, scale: Scale, help: &'static str, read: fn(&M) -> u64) -> Figure<M> {
     Figure { name, kind, scale, help, read }
 }
 

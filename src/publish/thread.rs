@@ -32,7 +32,10 @@ pub struct PublishingThread {
 impl PublishingThread {
     pub(super) fn start(publisher: MetricsPublisher, period: Duration) -> Result<PublishingThread> {
         if period.is_zero() {
-            return Err(Error::new(ErrorKind::InvalidConfig, "the period is 0; give the time between two publications"));
+            return Err(Error::new(
+                ErrorKind::InvalidConfig,
+                "the period is 0; give the time between two publications",
+            ));
         }
         let stop = Arc::new((Mutex::new(false), Condvar::new()));
         let theirs = Arc::clone(&stop);
