@@ -80,7 +80,9 @@ pub(crate) fn parse(mut parser: lexopt::Parser) -> Result<Parsed, String> {
                 let amount = text(&mut parser)?;
                 args.curve_memory = if amount == "0" { 0 } else { amounts::parse_bytes(&amount)? };
             }
-            Long("policy") => args.policy = text(&mut parser)?.parse().map_err(|error: larder::Error| error.to_string())?,
+            Long("policy") => {
+                args.policy = text(&mut parser)?.parse().map_err(|error: larder::Error| error.to_string())?
+            }
             Long("value-size") => args.value_size = number("--value-size", &text(&mut parser)?)?,
             Long("seed") => args.seed = number("--seed", &text(&mut parser)?)?,
             Long("frames") => args.frames = Some(number("--frames", &text(&mut parser)?)?),

@@ -28,7 +28,7 @@ const LESS: Color = Color::Yellow;
 /// Draws everything.
 pub(crate) fn draw(frame: &mut Frame<'_>, app: &App) {
     let [head, body, curve, keys] =
-        Layout::vertical([Constraint::Length(2), Constraint::Min(0), Constraint::Length(8), Constraint::Length(1)])
+        Layout::vertical([Constraint::Length(2), Constraint::Min(0), Constraint::Length(8), Constraint::Length(2)])
             .areas(frame.area());
     let [left, right] = Layout::horizontal([Constraint::Percentage(60), Constraint::Percentage(40)]).areas(body);
     let [ratio, rate, events] =
@@ -100,14 +100,14 @@ fn draw_rate(frame: &mut Frame<'_>, area: Rect, app: &App) {
 fn draw_events(frame: &mut Frame<'_>, area: Rect, app: &App) {
     let (stats, last) = (app.cache().stats(), app.history.back().copied().unwrap_or_default());
     let cell =
-        |name: &str, now: u64, all: u64| format!(" {name:<12} {:>9} {:>13} ", units::count(now), units::count(all));
+        |name: &str, now: u64, all: u64| format!(" {name:<11} {:>8} {:>12}", units::count(now), units::count(all));
     let Sample { evictions, expired, stored, turned_away, pages_moved, .. } = last;
     let lines = vec![
         Line::raw(cell("evicted", evictions, stats.evictions) + &cell("stored", stored, stats.stored)),
         Line::raw(cell("expired", expired, stats.expired) + &cell("turned away", turned_away, stats.turned_away)),
         Line::raw(
             cell("pages moved", pages_moved, stats.pages_moved)
-                + &format!(" longest hold {:>9.2} ms", stats.longest_lock_hold_ns as f64 / 1e6),
+                + &format!(" longest lock hold {:>11.2} ms", stats.longest_lock_hold_ns as f64 / 1e6),
         ),
     ];
     frame.render_widget(Paragraph::new(lines).block(titled("since the last picture, since the start")), area);
@@ -136,7 +136,7 @@ fn draw_memory(frame: &mut Frame<'_>, area: Rect, report: &MemoryReport, curve_m
         row("index", report.index, LESS),
         row("policy, side", report.side.saturating_sub(curve_memory), LESS),
         Line::raw(format!(
-            " {} items, {:.1} bytes each beside their own",
+            " {} items, {:.1} bytes each more",
             units::count(report.items),
             report.used.saturating_sub(report.payload_bytes + curve_memory) as f64 / report.items.max(1) as f64
         )),
@@ -194,11 +194,12 @@ fn draw_curve(frame: &mut Frame<'_>, area: Rect, app: &App) {
 
 fn draw_keys(frame: &mut Frame<'_>, area: Rect, app: &App) {
     let chosen = app.cache().policy();
-    let mut spans = vec![Span::raw(" q quit  p pause  +/- limit  c clear  ")];
+    let mut spans = vec![Span::raw(" ")];
     for (number, policy) in crate::args::POLICIES.iter().enumerate() {
         let style = if *policy == chosen { Style::new().add_modifier(Modifier::REVERSED) } else { Style::new() };
         spans.push(Span::styled(format!("{} {policy}", number + 1), style));
         spans.push(Span::raw(" "));
     }
-    frame.render_widget(Paragraph::new(Line::from(spans)), area);
+    let lines = vec![Line::raw(" q quit  p pause  + - limit  c clear  1 ... 9 policy:"), Line::from(spans)];
+    frame.render_widget(Paragraph::new(lines), area);
 }
