@@ -17,7 +17,6 @@ use larder::{
 };
 use oracle::Trace;
 
-const FACTORS: [f64; 4] = [0.5, 1.0, 2.0, 4.0];
 /// Bytes of a value where the trace has no sizes.
 const VALUE: u64 = 1000;
 /// The least memory that a cache can have.
