@@ -66,6 +66,11 @@
 //! when slab pages move between size classes. [`Cache::stats`] counts what happened; [`Cache::metrics`] has the names
 //! that operators of memcached and Redis know.
 //!
+//! # Seeing inside
+//! [`CacheBuilder::miss_ratio_curve`] estimates what the cache would miss with half, twice and four times its memory. With
+//! the feature `metrics`, `MetricsPublisher` gives all figures to exporters such as Prometheus'; with the feature `tracing`,
+//! subscribers are told what the engine does beside the operations. `docs/observability.md` has both in full.
+//!
 //! # Maintenance
 //! One small thread per cache sweeps what has ended and gives memory back, in steps, for at most a twentieth of a core
 //! ([`CacheBuilder::expiry_cpu_share`]). It ends with the last handle. With [`Maintenance::Manual`] there is no

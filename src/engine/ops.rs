@@ -2,7 +2,7 @@
 
 use super::{Engine, Key};
 use crate::error::{Error, ErrorKind, Result};
-use crate::index::{Counter, Pinned, Session};
+use crate::index::{Counter, Held, Pinned, Session};
 use crate::shard::{Cause, Found, Locked, New, Origin, Read, Stored};
 use crate::slab::{Account, Attributes, ItemRef, Kind};
 
@@ -115,16 +115,31 @@ impl Engine {
         read: Read,
     ) -> Option<Pinned<'a>> {
         self.before();
+        // First, so that nothing has to be kept for it while the item is looked for.
+        if read == Read::Use && self.is_sampled(key.hash) {
+            return self.find_sampled(session, hazard, key.again()).map(|held| Pinned::of_held(held, &self.ctx.arena));
+        }
+        self.find_plainly(session, hazard, key, read)
+    }
+
+    #[inline(always)]
+    fn find_plainly<'a>(&'a self, session: &'a Session, hazard: usize, key: Key<'_>, read: Read) -> Option<Pinned<'a>> {
         let shard = self.shard(key.hash);
         let found = shard.read(&self.ctx, session, hazard, key, read);
         if read == Read::Use {
             session.count(if found.is_some() { Counter::GetHits } else { Counter::GetMisses });
             session.count_in(key.namespace, found.is_some());
-            if self.is_sampled(key.hash) {
-                self.sample_read(key.hash, found.as_ref().map(|pinned| pinned.item()));
-            }
         }
         found
+    }
+
+    /// The same use of a key that the miss-ratio curve wants to know about.
+    #[cold]
+    #[inline(never)]
+    fn find_sampled<'a>(&'a self, session: &'a Session, hazard: usize, key: Key<'_>) -> Option<Held<'a>> {
+        let found = self.find_plainly(session, hazard, key.again(), Read::Use);
+        self.sample_read(key.hash, found.as_ref().map(|pinned| pinned.item()));
+        found.and_then(Pinned::into_held)
     }
 
     /// The value of a key, in place while the thread has a hazard slot, else copied.
