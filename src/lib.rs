@@ -77,6 +77,11 @@
 //! when slab pages move between size classes. [`Cache::stats`] counts what happened; [`Cache::metrics`] has the names
 //! that operators of memcached and Redis know.
 //!
+//! # Seeing inside
+//! [`CacheBuilder::miss_ratio_curve`] estimates what the cache would miss with half, twice and four times its memory. With
+//! the feature `metrics`, `MetricsPublisher` gives all figures to exporters such as Prometheus'; with the feature `tracing`,
+//! subscribers are told what the engine does beside the operations. `docs/observability.md` has both in full.
+//!
 //! # Maintenance
 //! One small thread per cache sweeps what has ended and gives memory back, in steps, for at most a twentieth of a core
 //! ([`CacheBuilder::expiry_cpu_share`]). It ends with the last handle. With [`Maintenance::Manual`] there is no
@@ -121,6 +126,7 @@ compile_error!(
 
 mod api;
 mod clock;
+mod curve;
 mod engine;
 mod error;
 mod expiry;
@@ -128,10 +134,13 @@ mod index;
 mod loading;
 pub mod params;
 pub mod policy;
+#[cfg(feature = "metrics")]
+mod publish;
 mod shard;
 mod slab;
 mod stats;
 mod sync;
+mod trace;
 pub mod typed;
 
 pub use api::{
@@ -139,9 +148,13 @@ pub use api::{
     SetOptions, SetOutcome, Token, Update, Upkeep,
 };
 pub use clock::{Clock, ManualClock, SystemClock};
+pub use curve::{MissRatioCurve, MissRatioPoint};
 pub use error::{Error, ErrorKind, Result};
 pub use loading::{Load, LoadError, LoadOptions, LoadStats, Loaded};
 pub use policy::{EvictionPolicy, Objective};
+#[cfg(feature = "metrics")]
+#[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
+pub use publish::{MetricsPublisher, PublishingThread};
 pub use shard::Automove;
 pub use slab::{Kind, MAX_KEY_LEN, MAX_VALUE_LEN};
 pub use stats::{ClassStats, MemoryReport, Metric, MetricKind, ShardStats, Stats, View};

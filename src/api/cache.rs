@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 
 use super::builder::{CacheBuilder, Maintenance, millis};
+use crate::curve::MissRatioCurve;
 use crate::engine::{Built, Engine, Key};
 use crate::error::{Error, ErrorKind, Result};
 use crate::expiry::CpuShare;
@@ -474,6 +475,7 @@ impl Cache {
     /// ```
     pub fn set_automove(&self, automove: Automove) {
         self.engine().ctx.set_automove(automove);
+        crate::trace::event!(DEBUG, self.engine().ctx, to = ?automove, "automove set");
     }
 
     /// Moves one slab page from a class to another (numbers as in [`classes`](Self::classes)). Its items are copied
@@ -553,6 +555,15 @@ impl Cache {
     /// ```
     pub fn namespace_hits(&self) -> (u64, u64) {
         self.engine().ctx.sessions.sum_in(self.namespace)
+    }
+
+    /// What the cache would miss with other amounts of memory; None if it was built without
+    /// [`CacheBuilder::miss_ratio_curve`]. Takes each shard's lock a few times.
+    ///
+    /// # Examples
+    /// See [`MissRatioCurve`].
+    pub fn miss_ratio_curve(&self) -> Option<MissRatioCurve> {
+        self.engine().miss_ratio_curve()
     }
 
     /// The slab classes, smallest chunks first.

@@ -15,6 +15,8 @@ use crate::slab::MAX_VALUE_LEN;
 
 /// The smallest limit there can be.
 const LEAST_MEMORY: u64 = 64 << 10;
+/// The least memory from which a miss-ratio curve can be learnt.
+const LEAST_CURVE: u64 = 256 << 10;
 const MAX_SHARDS: usize = 1024;
 
 /// See the module.
@@ -47,12 +49,23 @@ impl Geometry {
                 config.reserved_memory
             )));
         }
+        if config.curve_bytes > 0 {
+            let most = limit.saturating_sub(config.reserved_memory + LEAST_MEMORY);
+            if !(LEAST_CURVE..=most).contains(&config.curve_bytes) {
+                return Err(invalid(format!(
+                    "miss_ratio_curve is {} bytes; with this max_memory it must be from {LEAST_CURVE} to {most}",
+                    config.curve_bytes
+                )));
+            }
+        }
         let max_item = config.settings.max_item_size;
         if max_item == 0 || max_item > MAX_VALUE_LEN {
             return Err(invalid(format!("max_item_size is {max_item}; it must be from 1 to {MAX_VALUE_LEN}")));
         }
+        // Of what is for the cache itself: a curve's memory is beside it.
+        let own = limit - config.curve_bytes;
         let page_size = match config.page_size {
-            None => Self::page_size_for(limit),
+            None => Self::page_size_for(own),
             Some(size) if size.is_power_of_two() && (1 << 10..=4 << 20).contains(&size) => size,
             Some(size) => {
                 return Err(invalid(format!("page_size is {size}; it must be a power of two from 1 KiB to 4 MiB")));
@@ -72,13 +85,14 @@ impl Geometry {
             return Err(invalid("tokens is on and check_and_set off: there are no tokens without it".to_owned()));
         }
         let shards = match config.shards {
-            None => Self::shards_for(limit, config.threads),
+            None => Self::shards_for(own, config.threads),
             Some(n) if n.is_power_of_two() && n <= MAX_SHARDS => n,
             Some(n) => return Err(invalid(format!("shards is {n}; it must be a power of two from 1 to {MAX_SHARDS}"))),
         };
-        if (shards * page_size * 4) as u64 > limit {
+        if (shards * page_size * 4) as u64 > own {
             return Err(invalid(format!(
-                "{shards} shards with pages of {page_size} bytes need at least {} bytes of max_memory; it is {limit}",
+                "{shards} shards with pages of {page_size} bytes need at least {} bytes of max_memory, the miss-ratio \
+                 curve not counted; it is {limit}",
                 shards * page_size * 4
             )));
         }
@@ -93,6 +107,13 @@ impl Geometry {
             }
         };
         Ok(Geometry { page_size, shards, address_space, least_space })
+    }
+
+    /// What a cache of this size would be made of, if it were built like this one.
+    pub(crate) fn of_size(config: &Config, limit: u64) -> Geometry {
+        let page_size = config.page_size.unwrap_or_else(|| Self::page_size_for(limit));
+        let shards = config.shards.unwrap_or_else(|| Self::shards_for(limit, config.threads));
+        Geometry { page_size, shards, address_space: 0, least_space: 0 }
     }
 
     fn page_size_for(limit: u64) -> usize {

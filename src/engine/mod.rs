@@ -10,6 +10,7 @@
 //! | `walk` | scans by cursor |
 //! | `loads` `absences` | values on their way into the cache; keys known to have none |
 //! | `upkeep` | clearing, limits, maintenance |
+//! | `sample` | what the miss-ratio curve is told |
 //! | `report` | what memory is used for, what was counted |
 
 mod absences;
@@ -19,6 +20,7 @@ mod numbers;
 mod ops;
 mod report;
 mod reserve;
+mod sample;
 #[cfg(test)]
 mod tests;
 mod update;
@@ -32,11 +34,13 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use parking_lot::Mutex;
 
 use crate::clock::Clock;
+use crate::curve::{Estimate, FACTORS, Shape};
 use crate::error::{Error, ErrorKind, Result};
 pub(crate) use crate::index::Key;
 use crate::policy::{EvictionPolicy, Objective};
 use crate::shard::{Automove, Context, Locked, Progress, Settings, Shard, Shortage};
 use crate::slab::{Account, Arena, Classes, Ledger, MAX_KEY_LEN, Prepaid};
+use crate::trace::event;
 
 pub(crate) use geometry::Geometry;
 pub(crate) use loads::{Flight, Joined, Landing, Leader, LoadCounter, Loads};
@@ -66,6 +70,8 @@ pub(crate) struct Config {
     pub(crate) address_space: Option<usize>,
     pub(crate) huge_pages: bool,
     pub(crate) lock_memory: bool,
+    /// What the miss-ratio curve may take; 0 for none.
+    pub(crate) curve_bytes: u64,
     pub(crate) automove: Automove,
     /// Items that are looked at for a victim, at least.
     pub(crate) samples: u32,
@@ -129,6 +135,9 @@ pub(crate) struct Engine {
     flush_count: AtomicU64,
     upkeep: upkeep::UpkeepState,
     pub(crate) loads: Loads,
+    estimate: Option<Box<Estimate>>,
+    /// Keys whose sample number is below this are in the curve's sample: none without a curve.
+    sampled_below: AtomicU64,
 }
 
 impl Engine {
@@ -146,6 +155,8 @@ impl Engine {
             lock_memory: config.lock_memory,
         };
         let max_buckets = Geometry::max_buckets(address_space, config.chunk_size, geometry.shards);
+        let shapes = Self::shapes(&config, &classes);
+        let (curve_bytes, seed) = (config.curve_bytes, config.settings.seed);
         let least_buckets = Geometry::least_buckets(config.max_memory, config.initial_items, geometry.shards);
         let ctx = Context::new(
             Arc::new(arena),
@@ -160,7 +171,7 @@ impl Engine {
             .map(|id| Shard::new(&ctx, id, (least_buckets, max_buckets), policy, objective))
             .collect();
         let loads = Loads::new(Arc::clone(&ctx.arena));
-        let engine = Engine {
+        let mut engine = Engine {
             ctx,
             built,
             shards: shards?.into_boxed_slice(),
@@ -170,9 +181,27 @@ impl Engine {
             flush_count: AtomicU64::new(0),
             upkeep: upkeep::UpkeepState::default(),
             loads,
+            estimate: None,
+            sampled_below: AtomicU64::new(0),
         };
-        engine.ctx.arena.ledger.force(Account::Side, size_of::<Engine>() as u64);
+        engine.ctx.arena.ledger.force(Account::Side, size_of::<Engine>() as u64 + curve_bytes);
+        if curve_bytes > 0 {
+            let fixed = engine.ctx.arena.ledger.used();
+            engine.estimate = Some(Box::new(Estimate::new(curve_bytes, fixed, shapes, (policy, objective), seed)));
+            engine.measure_estimate();
+        }
         Ok(engine)
+    }
+
+    /// What caches of the curve's sizes would be made of.
+    fn shapes(config: &Config, classes: &Classes) -> [Shape; FACTORS.len()] {
+        FACTORS.map(|factor| {
+            let own = config.max_memory.saturating_sub(config.curve_bytes);
+            let Geometry { page_size, shards, .. } = Geometry::of_size(config, (own as f64 * factor) as u64);
+            // Where chunks are too large for the pages of a smaller cache, there is no smaller cache.
+            let made = Classes::new(config.chunk_size, config.growth_factor, page_size);
+            Shape { classes: made.unwrap_or_else(|_| classes.clone()), page_size, shards }
+        })
     }
 
     /// Reserves the address space asked for; if it was not asked for, less where the system does not give so much.
@@ -263,6 +292,7 @@ impl Engine {
                 Err(shortage) => {
                     drop(locked);
                     if let Err(e) = self.collect(shortage, shard, &mut patience, &mut prepaid) {
+                        event!(DEBUG, self.ctx, error = %e, "no memory for a write");
                         break Err(e);
                     }
                 }

@@ -2,7 +2,7 @@
 
 use super::{Engine, Flight, Key};
 use crate::error::{Error, ErrorKind, Result};
-use crate::index::{Counter, Pinned, Session};
+use crate::index::{Counter, Held, Pinned, Session};
 use crate::shard::{Cause, Found, Locked, New, Origin, Read, Stored};
 use crate::slab::{Account, Attributes, ItemRef, Kind};
 
@@ -115,6 +115,15 @@ impl Engine {
         read: Read,
     ) -> Option<Pinned<'a>> {
         self.before();
+        // First, so that nothing has to be kept for it while the item is looked for.
+        if read == Read::Use && self.is_sampled(key.hash) {
+            return self.find_sampled(session, hazard, key.again()).map(|held| Pinned::of_held(held, &self.ctx.arena));
+        }
+        self.find_plainly(session, hazard, key, read)
+    }
+
+    #[inline(always)]
+    fn find_plainly<'a>(&'a self, session: &'a Session, hazard: usize, key: Key<'_>, read: Read) -> Option<Pinned<'a>> {
         let shard = self.shard(key.hash);
         let found = shard.read(&self.ctx, session, hazard, key, read);
         if read == Read::Use {
@@ -122,6 +131,15 @@ impl Engine {
             session.count_in(key.namespace, found.is_some());
         }
         found
+    }
+
+    /// The same use of a key that the miss-ratio curve wants to know about.
+    #[cold]
+    #[inline(never)]
+    fn find_sampled<'a>(&'a self, session: &'a Session, hazard: usize, key: Key<'_>) -> Option<Held<'a>> {
+        let found = self.find_plainly(session, hazard, key.again(), Read::Use);
+        self.sample_read(key.hash, found.as_ref().map(|pinned| pinned.item()));
+        found.and_then(Pinned::into_held)
     }
 
     /// The value of a key, in place while the thread has a hazard slot, else copied.
@@ -162,6 +180,10 @@ impl Engine {
                 if read == Read::Use {
                     session.count(Counter::GetMisses);
                     session.count_in(key.namespace, false);
+                    if self.is_sampled(key.hash) {
+                        drop(locked);
+                        self.sample_read(key.hash, None);
+                    }
                 }
                 return Ok(Touched::Missing);
             };
@@ -185,7 +207,11 @@ impl Engine {
             }
             session.count(Counter::CopiedGuards);
             let item = locked.item(found.locator);
-            let (value, attributes) = (item.value().into(), item.attributes());
+            let (value, attributes, item_len) = (item.value().into(), item.attributes(), item.item_len());
+            drop(locked);
+            if read == Read::Use && self.is_sampled(key.hash) {
+                self.sample_copy(key.hash, item_len, &attributes);
+            }
             return Ok(Touched::Yes(Box::new(Copied { value, attributes, engine: self, charged })));
         }
         Err(Error::new(
@@ -279,7 +305,7 @@ impl Engine {
         Self::check_key(key.bytes)?;
         self.check_value(key.bytes.len(), vlen, 0)?;
         self.before();
-        let mut arrival = None;
+        let (mut arrival, mut sampled) = (None, None);
         let outcome = self.write(key.hash, |locked, prepaid| {
             locked.prefetch_arrival(key.hash);
             let (mut outcome, found, go_on) = Self::judge(locked, key, spec);
@@ -293,6 +319,9 @@ impl Engine {
                 return Ok(outcome);
             }
             let new = New { hash: key.hash, key: key.bytes, parts, vlen, attributes, origin: Origin::Given };
+            if self.is_sampled(key.hash) {
+                sampled = Some((new.item_len(), attributes));
+            }
             let over = matches!(spec.condition, Condition::Present | Condition::Token(_));
             match locked.store(&new, found, over, &mut arrival, prepaid)? {
                 Stored::Yes => outcome.stored = true,
@@ -301,7 +330,11 @@ impl Engine {
             }
             outcome.token = attributes.token;
             Ok(outcome)
-        })?;
+        });
+        if let Some((item_len, attributes)) = sampled {
+            self.sample_store(key.hash, item_len, &attributes);
+        }
+        let outcome = outcome?;
         self.ctx.sessions.current().count(Counter::Sets);
         Ok(outcome)
     }
@@ -353,7 +386,7 @@ impl Engine {
         Self::check_key(key.bytes)?;
         let session = self.ctx.sessions.current();
         let shard = self.shard(key.hash);
-        self.write(key.hash, |locked, prepaid| {
+        let result = self.write(key.hash, |locked, prepaid| {
             let Some(found) = locked.find(key.hash, key.namespace, key.bytes) else { return Ok(Ok(None)) };
             // Making room may evict what is being rewritten, so its bytes are held: in place if possible, else copied.
             let held = session.take_hazard().and_then(|hazard| {
@@ -384,7 +417,11 @@ impl Engine {
                 Stored::Gone => Ok(Ok(None)),
                 _ => Ok(Ok(Some(result))),
             }
-        })?
+        });
+        if self.is_sampled(key.hash) && matches!(result, Ok(Ok(Some(_)))) {
+            self.sample_change(key);
+        }
+        result?
     }
 
     /// Adds bytes after, or before, a value; keeps everything else. False if there is none.
@@ -432,6 +469,9 @@ impl Engine {
             Some(false) => self.store_anew(key, expiry)?,
         };
         self.ctx.sessions.current().count(if touched { Counter::TouchHits } else { Counter::TouchMisses });
+        if self.is_sampled(key.hash) {
+            self.sample_touch(key.hash, self.deadline(self.ctx.now(), expiry));
+        }
         Ok(touched)
     }
 
@@ -464,6 +504,11 @@ impl Engine {
             let mut locked = shard.lock(&self.ctx);
             let Some(found) = locked.find(key.hash, key.namespace, key.bytes) else {
                 count(false);
+                drop(locked);
+                if self.is_sampled(key.hash) {
+                    self.sample_read(key.hash, None);
+                    self.sample_touch(key.hash, self.deadline(self.ctx.now(), expiry));
+                }
                 return Ok(None);
             };
             let deadline = self.deadline(locked.now, expiry);
@@ -471,6 +516,10 @@ impl Engine {
                 locked.note_use(found);
                 count(true);
                 let found = Pinned::hold(&self.ctx.arena, &shard.table, found.place, found.slot, session, hazard);
+                drop(locked);
+                if self.is_sampled(key.hash) {
+                    self.sample_read(key.hash, found.as_ref().map(|pinned| pinned.item()));
+                }
                 return Ok(found.map(Reading::Pinned));
             }
             drop(locked);
@@ -502,7 +551,12 @@ impl Engine {
         self.before();
         let mut locked = self.shard(key.hash).lock(&self.ctx);
         let Some(found) = locked.find(key.hash, key.namespace, key.bytes) else { return false };
-        locked.item(found.locator).deadline() != 0 && locked.set_deadline(found, 0)
+        let done = locked.item(found.locator).deadline() != 0 && locked.set_deadline(found, 0);
+        drop(locked);
+        if self.is_sampled(key.hash) {
+            self.sample_touch(key.hash, 0);
+        }
+        done
     }
 
     /// Removes a key. `only` says whether the item found is to be removed; `look` is shown it first.
@@ -533,11 +587,17 @@ impl Engine {
         }
         // Also if nothing is there: what is being loaded may be what is to go.
         self.loads.overtake(key);
-        let found = found?;
-        let seen = look(locked.item(found.locator));
-        locked.remove(found, Cause::Removed);
-        locked.after_write();
-        Some(seen)
+        let seen = found.map(|found| {
+            let seen = look(locked.item(found.locator));
+            locked.remove(found, Cause::Removed);
+            locked.after_write();
+            seen
+        });
+        drop(locked);
+        if self.is_sampled(key.hash) {
+            self.sample_remove(key.hash);
+        }
+        seen
     }
 }
 

@@ -106,6 +106,10 @@ impl Engine {
         locked.after_write();
         outcome.token = wanted.token;
         outcome.stored = true;
+        drop(locked);
+        if self.is_sampled(key.hash) {
+            self.sample_change(key);
+        }
         self.ctx.sessions.current().count(crate::index::Counter::Sets);
         Ok(outcome)
     }

@@ -18,6 +18,7 @@ use super::{Engine, Key, Patience, SetSpec};
 use crate::error::{Error, ErrorKind, Result};
 use crate::shard::{Cause, For, Locked, New, Origin, Room, Shortage};
 use crate::slab::{Attributes, Locator, Prepaid};
+use crate::trace::{Notes, event};
 
 /// What was there when an update began.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,7 +37,17 @@ pub(crate) enum Effect {
 }
 
 /// Locks of several shards, in order.
-type Locks<'a> = SmallVec<[(usize, Locked<'a>); 4]>;
+#[derive(Debug)]
+struct Locks<'a>(SmallVec<[(usize, Locked<'a>); 4]>);
+
+impl Drop for Locks<'_> {
+    /// Gives back all locks before anything is told of any of them.
+    fn drop(&mut self) {
+        let notes: SmallVec<[Notes<'_>; 4]> = self.0.iter_mut().map(|(_, locked)| locked.notes.take()).collect();
+        self.0.clear();
+        drop(notes);
+    }
+}
 
 impl Engine {
     /// See the module. `decide` is given what is there of each key, and may be called several times.
@@ -73,6 +84,13 @@ impl Engine {
                 ));
             }
             if self.apply(keys, &seen, &effects)? {
+                for (&key, effect) in keys.iter().zip(&effects).filter(|(key, _)| self.is_sampled(key.hash)) {
+                    match effect {
+                        Effect::Leave => {}
+                        Effect::Store(..) => self.sample_change(key),
+                        Effect::Remove => self.sample_remove(key.hash),
+                    }
+                }
                 return Ok(result);
             }
         }
@@ -80,14 +98,14 @@ impl Engine {
 
     fn lock_all(&self, keys: &[Key<'_>]) -> Locks<'_> {
         let shards: BTreeSet<usize> = keys.iter().map(|key| self.ctx.hasher.shard(key.hash)).collect();
-        shards.into_iter().map(|id| (id, self.shards[id].lock(&self.ctx))).collect()
+        Locks(shards.into_iter().map(|id| (id, self.shards[id].lock(&self.ctx))).collect())
     }
 
     fn locked<'l, 'a>(&self, locks: &'l mut Locks<'a>, key: Key<'_>) -> &'l mut Locked<'a> {
         let id = self.ctx.hasher.shard(key.hash);
         // lock_all has locked every key's shard.
-        let at = locks.iter().position(|(shard, _)| *shard == id).unwrap_or_default();
-        &mut locks[at].1
+        let at = locks.0.iter().position(|(shard, _)| *shard == id).unwrap_or_default();
+        &mut locks.0[at].1
     }
 
     fn see(locked: &mut Locked<'_>, key: Key<'_>) -> Option<Seen> {
@@ -116,7 +134,7 @@ impl Engine {
             let mut locks = self.lock_all(keys);
             // A clear is no shard's business: what is staged before and after one would not be seen together.
             let generations: SmallVec<[u8; 16]> = self.generations(keys).collect();
-            for (_, locked) in &mut locks {
+            for (_, locked) in &mut locks.0 {
                 locked.asked = patience.rounds > 4;
                 locked.asked_in_vain = patience.rounds > super::MOST_ROUNDS;
             }
@@ -139,6 +157,7 @@ impl Engine {
                 None => break Ok(false),
                 Some((i, shortage)) => {
                     if let Err(error) = self.collect(shortage, self.shard(keys[i].hash), &mut patience, &mut prepaid) {
+                        event!(DEBUG, self.ctx, error = %error, "no memory for an update");
                         break Err(error);
                     }
                 }

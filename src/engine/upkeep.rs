@@ -7,6 +7,7 @@ use super::{Engine, Geometry};
 use crate::error::{Error, ErrorKind, Result};
 use crate::policy::{EvictionPolicy, Objective};
 use crate::slab::{Account, ClassId, thread_cpu_ns};
+use crate::trace::{event, span};
 
 /// Figures of maintenance.
 #[derive(Debug, Default)]
@@ -35,11 +36,17 @@ impl Engine {
     /// Clears a namespace: one store, but that the sixteenth clear in a row waits for a sweep of what the first has
     /// left.
     pub(crate) fn clear(&self, namespace: u8) {
+        self.clear_now(namespace);
+        event!(DEBUG, self.ctx, namespace, "namespace cleared");
+    }
+
+    fn clear_now(&self, namespace: u8) {
         self.flush_count.fetch_add(1, Relaxed);
         self.overtake_loads(namespace);
         loop {
             let swept = || self.shards.iter().map(|s| s.lock(&self.ctx).swept_for()).min().unwrap_or_default();
             if self.ctx.namespaces.clear(namespace, swept) {
+                self.with_estimate(|estimate| estimate.clear(namespace));
                 return;
             }
             for shard in &self.shards {
@@ -59,6 +66,7 @@ impl Engine {
 
     /// Clears a namespace when the clock has come to an internal time.
     pub(crate) fn clear_at(&self, namespace: u8, at: u64) {
+        event!(DEBUG, self.ctx, namespace, at_unix_ms = self.ctx.to_unix(at), "clear put off");
         let mut flushes = self.flushes.lock();
         let due = flushes.entry(at).or_default();
         if !due.contains(&namespace) {
@@ -77,9 +85,12 @@ impl Engine {
             due.extend(std::mem::replace(&mut *flushes, later).into_values().flatten());
             // Cleared before the next one's time is announced, so that nobody reads on in between.
             for &namespace in &due {
-                self.clear(namespace);
+                self.clear_now(namespace);
             }
             self.ctx.set_flush_at(flushes.keys().next().copied().unwrap_or(u64::MAX));
+        }
+        for _namespace in due {
+            event!(DEBUG, self.ctx, namespace = _namespace, "namespace cleared");
         }
     }
 
@@ -93,7 +104,7 @@ impl Engine {
     /// to the system.
     pub(crate) fn set_max_memory(&self, limit: u64) -> Result<()> {
         let (ledger, least) = (&self.ctx.arena.ledger, (self.shards.len() * self.ctx.arena.page_size() * 4) as u64);
-        let least = least.max(64 << 10) + ledger.reserved();
+        let least = least.max(64 << 10) + ledger.reserved() + self.curve_bytes();
         let most = self.ctx.arena.address_space() as u64 / 4;
         let most = most.max(ledger.limit());
         if !(least..=most).contains(&limit) {
@@ -104,6 +115,7 @@ impl Engine {
                 ),
             ));
         }
+        span!("set_max_memory", self.ctx, from = ledger.limit(), to = limit);
         ledger.set_limit(limit);
         let least_buckets = Geometry::least_buckets(limit, self.built.initial_items, self.shards.len());
         for shard in &self.shards {
@@ -111,6 +123,7 @@ impl Engine {
             locked.shard.table.set_least(least_buckets);
         }
         self.shrink_to_limit(|| false);
+        self.measure_estimate();
         Ok(())
     }
 
@@ -118,15 +131,17 @@ impl Engine {
     pub(crate) fn set_reserved_memory(&self, reserved: u64) -> Result<()> {
         let ledger = &self.ctx.arena.ledger;
         let least = ((self.shards.len() * self.ctx.arena.page_size() * 4) as u64).max(64 << 10);
-        let most = ledger.limit().saturating_sub(least);
+        let most = ledger.limit().saturating_sub(least + self.curve_bytes());
         if reserved > most {
             return Err(Error::new(
                 ErrorKind::InvalidConfig,
                 format!("reserved_memory cannot become {reserved} bytes: at most {most} with this max_memory"),
             ));
         }
+        span!("set_reserved_memory", self.ctx, from = ledger.reserved(), to = reserved);
         ledger.set_reserved(reserved);
         self.shrink_to_limit(|| false);
+        self.measure_estimate();
         Ok(())
     }
 
@@ -163,6 +178,7 @@ impl Engine {
 
     /// Changes the policy. Stored items stay; the new policy starts without knowing how they were used.
     pub(crate) fn set_policy(&self, policy: EvictionPolicy, objective: Objective) {
+        span!("set_policy", self.ctx, to = policy.name());
         let _changing = self.policy_change.lock();
         if std::mem::replace(&mut *self.policy.lock(), (policy, objective)) == (policy, objective) {
             return;
@@ -173,6 +189,7 @@ impl Engine {
         }
         // What the old policy might not give up, the new one may.
         self.shrink_to_limit(|| false);
+        self.with_estimate(|estimate| estimate.set_policy(policy, objective));
     }
 
     /// Moves a page from one class to another, or to the class that asks next. False if there was none to move.
@@ -226,6 +243,7 @@ impl Engine {
             0 => start.elapsed(),
             ns => Duration::from_nanos(ns),
         };
+        span!("maintenance", self.ctx);
         self.before();
         if self.is_over() {
             self.shrink_to_limit(|| used() >= budget);
@@ -259,9 +277,11 @@ impl Engine {
             shard.lock(&self.ctx).settle_ledger();
         }
         self.settle_sessions();
+        self.measure_estimate();
         self.upkeep.runs.fetch_add(1, Relaxed);
         let used = used();
         self.upkeep.cpu_ns.fetch_add(used.as_nanos() as u64, Relaxed);
+        event!(TRACE, self.ctx, cpu_us = used.as_micros() as u64, done, "maintenance run");
         // Memory above the limit that nobody may give up is not waited for.
         (used, done && !self.needs_upkeep())
     }

@@ -4,9 +4,11 @@
 //! same code runs in the engine's shards and in the [`Simulator`].
 
 mod ghost;
+mod items;
 mod kind;
 mod lfu;
 mod lru;
+mod miniature;
 mod ring;
 mod s3fifo;
 mod sample;
@@ -20,6 +22,7 @@ mod ttl;
 mod value;
 
 pub use kind::{EvictionPolicy, Objective};
+pub(crate) use miniature::{Incoming, Miniature};
 pub(crate) use sample::draws_for;
 pub(crate) use shared::Shared;
 pub use simulator::Simulator;

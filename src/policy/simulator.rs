@@ -1,14 +1,10 @@
 //! The engine's own policy code judged alone: no slab, no index, no bytes, only who is in and who is not.
 //!
-//! Items are entries of a dense vector; "buckets" are five or six of them drawn at random, as many as an index bucket
-//! at usual load shows. Everything else - the bits, the hit, the arrival, the victims - is the code that runs in the
-//! shards.
+//! What stands for the index and the slab is in `items`. Everything else - the bits, the hit, the arrival, the victims -
+//! is the code that runs in the shards.
 
-use std::cell::Cell;
-use std::collections::HashMap;
-use std::hash::{BuildHasher, Hasher};
-
-use super::{Arrival, Bits, Candidate, EvictionPolicy, MAINTAIN_EVERY, Objective, Policy, Shared, Store, Verdict, mix};
+use super::items::{Handle, Items};
+use super::{Arrival, EvictionPolicy, MAINTAIN_EVERY, Objective, Policy, Shared, Store, Verdict, mix};
 
 /// Plays requests against an eviction policy, without storing anything.
 ///
@@ -28,9 +24,9 @@ use super::{Arrival, Bits, Candidate, EvictionPolicy, MAINTAIN_EVERY, Objective,
 /// ```
 #[derive(Debug)]
 pub struct Simulator {
-    policy: Policy<Handle>,
-    shared: Shared,
-    items: Items,
+    pub(super) policy: Policy<Handle>,
+    pub(super) shared: Shared,
+    pub(super) items: Items,
     evictions: u64,
     inserts: u64,
 }
@@ -39,74 +35,94 @@ impl Simulator {
     /// A cache of `capacity` bytes, or objects, if every request has size 1. The same seed and the same requests give
     /// the same hits.
     pub fn new(policy: EvictionPolicy, objective: Objective, capacity: u64, seed: u64) -> Self {
-        Simulator {
-            policy: Policy::new(policy, objective, seed),
-            shared: Shared::new(policy, objective),
-            items: Items { capacity, ..Items::default() },
-            evictions: 0,
-            inserts: 0,
-        }
+        Simulator::on(Items::new(capacity), policy, objective, seed)
+    }
+
+    pub(super) fn on(items: Items, policy: EvictionPolicy, objective: Objective, seed: u64) -> Self {
+        let (policy, shared) = (Policy::new(policy, objective, seed), Shared::new(policy, objective));
+        Simulator { policy, shared, items, evictions: 0, inserts: 0 }
     }
 
     /// Asks for a key, and tells whether it was there. If not it is inserted, with this size; an item larger than the
     /// capacity is not, nor one that the policy turns away. Sizes over 4 GiB count as 4 GiB.
     pub fn request(&mut self, key_hash: u64, size: u64) -> bool {
         let hash = mix(key_hash);
-        if let Some(&slot) = self.items.slots.get(&hash) {
-            let entry = &self.items.entries[slot as usize];
-            let from = entry.bits.get();
-            if let Some(to) = self.shared.hit(from) {
-                entry.bits.set(to);
-                self.shared.applied(from, to, entry.size);
-            }
+        if let Some(slot) = self.items.slot(hash) {
+            self.hit(slot);
             return true;
         }
-        let size = u32::try_from(size).unwrap_or(u32::MAX);
-        if u64::from(size) <= self.items.capacity {
-            let arrival = self.policy.arriving(&self.shared, hash, size, self.items.capacity);
-            if self.make_room(&arrival) {
-                let bits = self.policy.insert(&self.shared, arrival);
-                self.items.insert(hash, size, bits);
-            }
-            self.inserts += 1;
-            if self.inserts.is_multiple_of(MAINTAIN_EVERY) {
-                let wanted = self.policy.maintain(&self.shared, &self.items, 0);
-                if wanted > 0 {
-                    self.policy.maintain(&self.shared, &self.items, wanted);
-                }
-            }
-        }
+        self.insert(hash, u32::try_from(size).unwrap_or(u32::MAX));
         false
     }
 
+    /// Tells the policy that an item was used.
+    pub(super) fn hit(&self, slot: u32) {
+        let entry = self.items.entry(slot);
+        let from = entry.bits.get();
+        if let Some(to) = self.shared.hit(from) {
+            entry.bits.set(to);
+            self.shared.applied(from, to, entry.size);
+        }
+    }
+
+    /// Inserts an item that is not there, if it fits and is not turned away. Its slot.
+    pub(super) fn insert(&mut self, hash: u64, size: u32) -> Option<u32> {
+        if u64::from(size) > self.items.capacity {
+            return None;
+        }
+        let arrival = self.policy.arriving(&self.shared, hash, size, self.items.capacity);
+        let slot = self.make_room(&arrival).then(|| {
+            let bits = self.policy.insert(&self.shared, arrival);
+            self.items.insert(hash, size, bits)
+        });
+        self.inserts += 1;
+        if self.inserts.is_multiple_of(MAINTAIN_EVERY) {
+            let wanted = self.policy.maintain(&self.shared, &self.items, 0);
+            if wanted > 0 {
+                self.policy.maintain(&self.shared, &self.items, wanted);
+            }
+        }
+        slot
+    }
+
     fn make_room(&mut self, arrival: &Arrival) -> bool {
-        while self.items.used + u64::from(arrival.size) > self.items.capacity {
-            match self.policy.victim(&self.shared, &self.items, Some(arrival)) {
-                Verdict::Evict(victim) => {
-                    let Some((hash, bits)) = self.items.remove(victim.handle) else {
-                        return false;
-                    };
-                    self.policy.evicted(&self.shared, hash, bits, victim.size);
-                    self.evictions += 1;
-                }
-                Verdict::TurnAway => {
-                    self.policy.turned_away(&self.shared, arrival);
-                    return false;
-                }
-                Verdict::None => return false,
+        while self.items.used() + u64::from(arrival.size) > self.items.capacity {
+            if !self.evict(Some(arrival)) {
+                return false;
             }
         }
         true
     }
 
+    /// Evicts the policy's victim; false if there is none, or if the newcomer is turned away.
+    pub(super) fn evict(&mut self, arrival: Option<&Arrival>) -> bool {
+        match self.policy.victim(&self.shared, &self.items, arrival) {
+            Verdict::Evict(victim) => {
+                let Some((hash, bits)) = self.items.remove(victim.handle) else {
+                    return false;
+                };
+                self.policy.evicted(&self.shared, hash, bits, victim.size);
+                self.evictions += 1;
+                true
+            }
+            Verdict::TurnAway => {
+                if let Some(arrival) = arrival {
+                    self.policy.turned_away(&self.shared, arrival);
+                }
+                false
+            }
+            Verdict::None => false,
+        }
+    }
+
     /// Number of items in the cache.
     pub fn items(&self) -> u64 {
-        self.items.order.len() as u64
+        self.items.items()
     }
 
     /// Sum of their sizes.
     pub fn used(&self) -> u64 {
-        self.items.used
+        self.items.used()
     }
 
     /// Items evicted so far.
@@ -117,176 +133,5 @@ impl Simulator {
     /// Heap bytes that the policy itself holds: its ghost, its queues, its pools.
     pub fn policy_memory(&self) -> u64 {
         self.policy.memory()
-    }
-}
-
-/// Where an item is, and which of the items that were there one after the other.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Handle {
-    slot: u32,
-    birth: u64,
-}
-
-#[derive(Debug, Clone)]
-struct Entry {
-    hash: u64,
-    birth: u64,
-    size: u32,
-    bits: Cell<Bits>,
-    /// Its index in `Items::order`; meaningless while the entry is free.
-    place: u32,
-}
-
-/// The items: a store without memory.
-#[derive(Debug, Default)]
-pub(crate) struct Items {
-    entries: Vec<Entry>,
-    /// Entries in use, dense, so that any can be drawn.
-    order: Vec<u32>,
-    free: Vec<u32>,
-    slots: HashMap<u64, u32, MixedHash>,
-    capacity: u64,
-    used: u64,
-    /// Size of the largest item that ever was.
-    largest: u32,
-    births: u64,
-}
-
-impl Items {
-    fn insert(&mut self, hash: u64, size: u32, bits: Bits) {
-        self.births += 1;
-        let place = self.order.len() as u32;
-        let entry = Entry { hash, birth: self.births, size, bits: Cell::new(bits), place };
-        let slot = match self.free.pop() {
-            Some(slot) => {
-                self.entries[slot as usize] = entry;
-                slot
-            }
-            None => {
-                self.entries.push(entry);
-                self.entries.len() as u32 - 1
-            }
-        };
-        self.order.push(slot);
-        self.slots.insert(hash, slot);
-        self.used += u64::from(size);
-        self.largest = self.largest.max(size);
-    }
-
-    fn remove(&mut self, handle: Handle) -> Option<(u64, Bits)> {
-        self.get(handle)?;
-        let entry = &mut self.entries[handle.slot as usize];
-        let (hash, bits, size, place) = (entry.hash, entry.bits.get(), entry.size, entry.place as usize);
-        entry.birth = 0;
-        self.order.swap_remove(place);
-        if let Some(&moved) = self.order.get(place) {
-            self.entries[moved as usize].place = place as u32;
-        }
-        self.slots.remove(&hash);
-        self.free.push(handle.slot);
-        self.used -= u64::from(size);
-        Some((hash, bits))
-    }
-
-    fn candidate(&self, slot: u32) -> Candidate<Handle> {
-        let entry = &self.entries[slot as usize];
-        Candidate { handle: Handle { slot, birth: entry.birth }, bits: entry.bits.get(), size: entry.size }
-    }
-}
-
-impl Store for Items {
-    type Handle = Handle;
-
-    fn items(&self) -> u64 {
-        self.order.len() as u64
-    }
-
-    fn used(&self) -> u64 {
-        self.used
-    }
-
-    fn capacity(&self) -> u64 {
-        self.capacity
-    }
-
-    fn largest(&self) -> u32 {
-        self.largest
-    }
-
-    fn buckets(
-        &self,
-        at: u64,
-        count: u64,
-        mut wanted: impl FnMut(Bits) -> bool,
-        mut each: impl FnMut(Candidate<Handle>),
-    ) {
-        for at in (0..count).map(|i| at.wrapping_add(i)) {
-            let mut random = mix(at);
-            for _ in 0..(5 + random % 2).min(self.order.len() as u64) {
-                let place = (u128::from(random) * self.order.len() as u128) >> 64;
-                let candidate = self.candidate(self.order[place as usize]);
-                if wanted(candidate.bits) {
-                    each(candidate);
-                }
-                random = mix(random.wrapping_add(0x9e37_79b9_7f4a_7c15));
-            }
-        }
-    }
-
-    fn get(&self, handle: Handle) -> Option<Candidate<Handle>> {
-        let entry = self.entries.get(handle.slot as usize)?;
-        (entry.birth == handle.birth).then(|| self.candidate(handle.slot))
-    }
-
-    fn find(&self, hash: u64, same: impl Fn(Bits) -> bool) -> Option<Candidate<Handle>> {
-        let &slot = self.slots.get(&hash)?;
-        let candidate = self.candidate(slot);
-        same(candidate.bits).then_some(candidate)
-    }
-
-    fn set_bits(&self, handle: Handle, from: Bits, to: Bits) -> bool {
-        let entry = &self.entries[handle.slot as usize];
-        let unchanged = entry.birth == handle.birth && entry.bits.get() == from;
-        if unchanged {
-            entry.bits.set(to);
-        }
-        unchanged
-    }
-
-    fn deadline(&self, handle: Handle) -> Option<u64> {
-        self.get(handle).map(|_| handle.birth)
-    }
-
-    fn soonest(&self, _each: impl FnMut(Candidate<Handle>, u64)) {}
-}
-
-/// The keys of the map are mixed hashes already.
-#[derive(Debug, Clone, Copy, Default)]
-struct MixedHash;
-
-impl BuildHasher for MixedHash {
-    type Hasher = Already;
-
-    fn build_hasher(&self) -> Already {
-        Already(0)
-    }
-}
-
-#[derive(Debug)]
-struct Already(u64);
-
-impl Hasher for Already {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.0 = mix(self.0 ^ u64::from(byte));
-        }
-    }
-
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
     }
 }

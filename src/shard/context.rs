@@ -57,6 +57,9 @@ pub(crate) struct Settings {
     pub(crate) background_resizing: bool,
     /// Namespaces that [`Cache::try_namespace`](crate::Cache::try_namespace) hands out.
     pub(crate) namespaces: u16,
+    /// The cache's name, for events.
+    #[cfg(feature = "tracing")]
+    pub(crate) name: Box<str>,
 }
 
 /// See the module.

@@ -39,6 +39,7 @@ use crate::expiry::Deadlines;
 use crate::index::Table;
 use crate::policy::{EvictionPolicy, Objective, Policy, Shared};
 use crate::slab::{Slab, prefetch};
+use crate::trace::Notes;
 
 pub use context::Automove;
 pub(crate) use context::{Context, Settings};
@@ -194,6 +195,7 @@ impl Shard {
     #[inline]
     pub(crate) fn lock<'a>(&'a self, ctx: &'a Context) -> Locked<'a> {
         let core = self.core.lock();
+        let id = core.id;
         Locked {
             core,
             shard: self,
@@ -204,6 +206,7 @@ impl Shard {
             asked_in_vain: false,
             tries: 0,
             busy_since: None,
+            notes: Notes::new(ctx, id),
         }
     }
 
@@ -232,6 +235,8 @@ pub(crate) struct Locked<'a> {
     pub(crate) tries: u64,
     /// Since when something is being done that may take longer than a plain write.
     busy_since: Option<Instant>,
+    /// Last, so that the lock is given back before they are told.
+    pub(crate) notes: Notes<'a>,
 }
 
 impl Locked<'_> {

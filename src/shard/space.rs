@@ -13,6 +13,7 @@ use super::{Automove, Cause, Found, Locked};
 use crate::error::{Error, ErrorKind};
 use crate::policy::{Arrival, EvictionPolicy, Verdict, draws_for};
 use crate::slab::{Account, ClassId, Freed, Locator, Prepaid, UnitId};
+use crate::trace::note;
 
 /// Why there is no room.
 #[derive(Debug)]
@@ -153,7 +154,10 @@ impl Locked<'_> {
                         }
                     }
                     Ok(None) => {}
-                    Err(e) => refused = Some(e),
+                    Err(e) => {
+                        note!(self, MemoryRefused {});
+                        refused = Some(e);
+                    }
                 }
             }
             if self.is_poor() {
@@ -220,6 +224,7 @@ impl Locked<'_> {
             Ok(page) => Ok(Room::At(self.core.slab.add_span(arena, page, len))),
             Err(e) => {
                 arena.ledger.release(Account::Slab, charge);
+                note!(self, MemoryRefused {});
                 Err(Shortage::Memory(e))
             }
         }
@@ -441,6 +446,9 @@ impl Locked<'_> {
         let Some(unit) = self.core.slab.sparsest(class, unread) else { return false };
         let moved = self.empty_page(unit);
         self.core.counts.pages_moved += u64::from(moved);
+        if moved {
+            note!(self, PageMoved { class: class.index() });
+        }
         moved
     }
 
@@ -457,6 +465,7 @@ impl Locked<'_> {
             return false;
         }
         self.core.counts.pages_moved += 1;
+        note!(self, PageMoved { class: from.index() });
         if let Ok(Some(page)) = self.ctx.arena.take_page() {
             self.core.slab.add_page(&self.ctx.arena, &self.ctx.classes, to, page);
         }
@@ -533,6 +542,7 @@ impl Locked<'_> {
         let any = || slab.all_units().find(|&unit| slab.unit(unit).pinned == 0 && unread(unit));
         let Some(unit) = sparsest.min_by_key(live).or_else(any) else { return Progress::Stuck };
         let is_page = self.core.slab.unit(unit).class != ClassId::SPAN;
+        note!(self, PageSqueezed {});
         if is_page && self.empty_page(unit) || self.evict_page(unit) { Progress::Made } else { Progress::Stuck }
     }
 

@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 use super::{Context, Found, Locked, Shard};
 use crate::slab::prefetch;
 use crate::slab::{Locator, UnitId};
+use crate::trace::note;
 
 /// Why an item left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -173,6 +174,9 @@ impl Locked<'_> {
             self.core.deadlines.set(unit, (bound != u64::MAX).then_some(bound));
         }
         self.settle_limbo();
+        if removed > 0 {
+            note!(self, Swept { removed });
+        }
         (removed, finished)
     }
 }

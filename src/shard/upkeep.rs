@@ -5,6 +5,7 @@ use super::space::{Progress, Shortage};
 use crate::error::{Error, ErrorKind};
 use crate::policy::{EvictionPolicy, MAINTAIN_EVERY, Objective, Policy};
 use crate::slab::{Account, Locator, Slot};
+use crate::trace::note;
 
 /// Writes between two looks at the table.
 const TABLE_EVERY: u32 = 4;
@@ -153,6 +154,7 @@ impl Locked<'_> {
             self.begin_growth();
         } else if self.load() < SHRINK_AT && table.begin_shrink(self.core.items) {
             self.core.growing = false;
+            note!(self, ResizeBegun { growing: false, homes: self.shard.table.homes() });
         }
     }
 
@@ -160,6 +162,7 @@ impl Locked<'_> {
         let Some(bytes) = self.shard.table.bytes_grown() else { return };
         if self.charge_table(bytes) {
             self.core.growing = true;
+            note!(self, ResizeBegun { growing: true, homes: self.shard.table.homes() });
             self.shard.table.begin_growth();
         }
     }
@@ -183,12 +186,14 @@ impl Locked<'_> {
             return have + missing;
         }
         self.make_space(None, None);
-        // The policy's victims may be small, and their chunks are filled again before a page of them is empty.
-        if account == Account::Index && !self.core.may_refuse() && self.ctx.arena.ledger.spare() == 0 {
+        self.ctx.arena.trim_pool(missing);
+        // Single victims free no page where writes take their chunks at once, as they do while all items are alike: who
+        // waits for memory would wait for ever.
+        if self.ctx.arena.ledger.spare() == 0 && !self.core.may_refuse() {
             self.squeeze_page();
+            self.ctx.arena.trim_pool(missing);
         }
         let ledger = &self.ctx.arena.ledger;
-        self.ctx.arena.trim_pool(missing);
         let part = missing.min(ledger.spare());
         if part > 0 && ledger.charge(account, part) { have + part } else { have }
     }
@@ -211,6 +216,7 @@ impl Locked<'_> {
                 self.ctx.arena.ledger.release(Account::Index, charged - bytes);
                 self.core.table_charged = bytes;
             }
+            note!(self, ResizeEnded { homes: self.shard.table.homes() });
         }
         done
     }

@@ -32,5 +32,5 @@ pub(crate) use locator::{Locator, Slot};
 pub(crate) use os::Region;
 #[cfg(test)]
 pub(crate) use os::faults;
-pub(crate) use os::{coarse_monotonic_ms, prefetch, thread_cpu_ns};
+pub(crate) use os::{coarse_monotonic_ms, os_pages, prefetch, thread_cpu_ns};
 pub(crate) use page::{ClassState, Freed, Slab, UnitId};
