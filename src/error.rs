@@ -50,6 +50,8 @@ pub enum ErrorKind {
     NotFound,
     /// The same key was named twice where keys must differ.
     DuplicateKey,
+    /// More tags than an item can have.
+    TooManyTags,
 }
 
 impl Error {

@@ -8,10 +8,12 @@
 //! | `update` | several keys changed as one |
 //! | `reserve` | values that arrive slowly |
 //! | `walk` | scans by cursor |
+//! | `invalidate` | tags, and keys by their beginning |
 //! | `upkeep` | clearing, limits, maintenance |
 //! | `report` | what memory is used for, what was counted |
 
 mod geometry;
+mod invalidate;
 mod numbers;
 mod ops;
 mod report;
@@ -30,6 +32,7 @@ use parking_lot::Mutex;
 
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
+use crate::events::{Hub, Listener};
 pub(crate) use crate::index::Key;
 use crate::policy::{EvictionPolicy, Objective};
 use crate::shard::{Automove, Context, Locked, Progress, Settings, Shard, Shortage};
@@ -64,6 +67,7 @@ pub(crate) struct Config {
     pub(crate) lock_memory: bool,
     pub(crate) automove: Automove,
     pub(crate) clock: Box<dyn Clock>,
+    pub(crate) listener: Option<Listener>,
 }
 
 /// How long an operation waits for memory to be found: as long as some is.
@@ -116,7 +120,9 @@ impl Engine {
         let (policy, objective) = (config.policy, config.objective);
         let max_buckets = Geometry::max_buckets(address_space, config.chunk_size, geometry.shards);
         let clock = config.clock;
-        let ctx = Context::new(Arc::new(arena), classes, config.settings, clock, geometry.shards, config.automove);
+        let arena = Arc::new(arena);
+        let hub = Hub::new(geometry.shards, config.listener, Arc::clone(&arena));
+        let ctx = Context::new(arena, classes, config.settings, clock, geometry.shards, config.automove, hub);
         let shards: Result<Vec<Shard>> =
             (0..geometry.shards).map(|id| Shard::new(&ctx, id, max_buckets, policy, objective)).collect();
         let engine = Engine {

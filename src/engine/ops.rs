@@ -2,9 +2,10 @@
 
 use super::{Engine, Key};
 use crate::error::{Error, ErrorKind, Result};
+use crate::events::KeyEventClass;
 use crate::index::{Counter, Pinned, Session};
 use crate::shard::{Cause, Found, Locked, New, Read, Stored};
-use crate::slab::{Account, Attributes, ItemRef, Kind};
+use crate::slab::{Account, Attributes, ItemRef, Kind, MAX_TAGS, TagSet};
 
 /// When a new value ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -42,6 +43,10 @@ pub(crate) struct SetSpec {
     pub(crate) kind: Kind,
     pub(crate) want_old: bool,
     pub(crate) want_token: bool,
+    /// What key events call it, if not `set`.
+    pub(crate) event: Option<&'static str>,
+    /// Hashes that know of no namespace.
+    pub(crate) tags: Option<TagSet>,
 }
 
 /// What storing a value came to.
@@ -215,6 +220,28 @@ impl Engine {
             token: wants_token.then(|| locked.new_token()),
             idle_ms: spec.idle_ms.unwrap_or(kept_idle),
             last_use: now,
+            tags: spec.tags.map_or(0, |tags| tags.len()),
+            sequence: if spec.tags.is_some() { self.ctx.tags.sequence() } else { 0 },
+        }
+    }
+
+    /// How a value is to be stored in a namespace, which has tags of its own. An error if there are too many.
+    pub(super) fn tags_of(spec: &SetSpec, namespace: u8) -> Result<Option<TagSet>> {
+        match &spec.tags {
+            None => Ok(None),
+            Some(tags) if tags.is_too_long() => Err(Error::new(
+                ErrorKind::TooManyTags,
+                format!("more than {MAX_TAGS} tags were given; an item can have {MAX_TAGS}"),
+            )),
+            Some(tags) => Ok(Some(tags.in_namespace(namespace))),
+        }
+    }
+
+    /// Tells that a value was stored as `spec` says.
+    pub(super) fn tell_stored(locked: &mut Locked<'_>, key: Key<'_>, spec: &SetSpec) {
+        locked.happened(KeyEventClass::of(spec.kind), spec.event.unwrap_or("set"), key.namespace, key.bytes);
+        if matches!(spec.expiry, Expiry::In(_) | Expiry::At(_)) {
+            locked.happened(KeyEventClass::Generic, "expire", key.namespace, key.bytes);
         }
     }
 
@@ -224,6 +251,7 @@ impl Engine {
         Self::check_key(key.bytes)?;
         self.check_value(key.bytes.len(), vlen)?;
         self.before();
+        let tags = Self::tags_of(spec, key.namespace)?;
         let mut arrival = None;
         let outcome = self.write(key.hash, |locked, prepaid| {
             locked.prefetch_arrival(key.hash);
@@ -233,10 +261,13 @@ impl Engine {
             }
             let before = found.map(|f| locked.item(f.locator).attributes());
             let attributes = self.attributes(locked, key, spec, before);
-            let new = New { hash: key.hash, key: key.bytes, parts, vlen, attributes };
+            let new = New { hash: key.hash, key: key.bytes, parts, vlen, attributes, tags: tags.as_ref() };
             let over = matches!(spec.condition, Condition::Present | Condition::Token(_));
             match locked.store(&new, found, over, &mut arrival, prepaid)? {
-                Stored::Yes => outcome.stored = true,
+                Stored::Yes => {
+                    outcome.stored = true;
+                    Self::tell_stored(locked, key, spec);
+                }
                 Stored::TurnedAway => {}
                 Stored::Gone => outcome = Outcome::default(),
             }
@@ -267,7 +298,7 @@ impl Engine {
 
     /// Sees to it that an item has a check-and-set token, and returns it.
     pub(crate) fn token(&self, key: Key<'_>) -> Result<Option<u64>> {
-        self.rewrite(key, |attributes, value, locked| {
+        self.rewrite(key, Change::Form, |attributes, value, locked| {
             if attributes.token.is_some() {
                 return Rewrite::Leave(attributes.token);
             }
@@ -284,9 +315,14 @@ impl Engine {
     }
 
     /// Stores an item anew that is made from what is there. Nothing happens, and None is returned, if nothing is there.
+    /// `change` is what is told of it.
+    ///
+    /// Tags are kept, with the number of the invalidation that the old value came after: what is made of an old value
+    /// is as old.
     fn rewrite<R>(
         &self,
         key: Key<'_>,
+        change: Change,
         mut make: impl FnMut(Attributes, &[u8], &mut Locked<'_>) -> Rewrite<R>,
     ) -> Result<Option<R>> {
         self.before();
@@ -301,7 +337,8 @@ impl Engine {
             });
             let copy = if held.is_none() { Some(locked.item(found.locator).value().to_vec()) } else { None };
             let value = held.as_ref().map(|h| h.value()).or(copy.as_deref()).unwrap_or_default();
-            let before = locked.item(found.locator).attributes();
+            let item = locked.item(found.locator);
+            let (before, tags) = (item.attributes(), item.is_tagged().then(|| item.tags()));
             let (attributes, pieces, result) = match make(before, value, locked) {
                 Rewrite::Leave(result) => return Ok(Ok(Some(result))),
                 Rewrite::Refuse(error) => return Ok(Err(error)),
@@ -312,17 +349,30 @@ impl Engine {
             if let Err(error) = self.check_value(key.bytes.len(), vlen) {
                 return Ok(Err(error));
             }
-            let new = New { hash: key.hash, key: key.bytes, parts: &parts, vlen, attributes };
+            let new = New { hash: key.hash, key: key.bytes, parts: &parts, vlen, attributes, tags: tags.as_ref() };
+            locked.is_same = !matches!(change, Change::Value(_));
             match locked.store(&new, Some(found), true, &mut None, prepaid)? {
                 Stored::Gone => Ok(Ok(None)),
-                _ => Ok(Ok(Some(result))),
+                _ => {
+                    match change {
+                        Change::Form => {}
+                        Change::Deadline => {
+                            locked.happened(KeyEventClass::Generic, "expire", key.namespace, key.bytes);
+                        }
+                        Change::Value(name) => {
+                            locked.happened(KeyEventClass::of(before.kind), name, key.namespace, key.bytes);
+                        }
+                    }
+                    Ok(Ok(Some(result)))
+                }
             }
         })?
     }
 
     /// Adds bytes after, or before, a value; keeps everything else. False if there is none.
     pub(crate) fn extend(&self, key: Key<'_>, bytes: &[u8], in_front: bool) -> Result<bool> {
-        let done = self.rewrite(key, |before, value, locked| {
+        let change = Change::Value(if in_front { "prepend" } else { "append" });
+        let done = self.rewrite(key, change, |before, value, locked| {
             let (own, added) = (Piece::All(value.len()), Piece::Other(bytes.to_vec()));
             let pieces = if in_front { vec![added, own] } else { vec![own, added] };
             let attributes = Attributes { token: before.token.map(|_| locked.new_token()), ..before };
@@ -338,7 +388,7 @@ impl Engine {
         key: Key<'_>,
         mut step: impl FnMut(&[u8]) -> Result<(Vec<u8>, R)>,
     ) -> Result<Option<R>> {
-        self.rewrite(key, |before, value, locked| match step(value) {
+        self.rewrite(key, Change::Value("incrby"), |before, value, locked| match step(value) {
             Err(error) => Rewrite::Refuse(error),
             Ok((text, result)) => {
                 let attributes = Attributes { token: before.token.map(|_| locked.new_token()), ..before };
@@ -356,7 +406,11 @@ impl Engine {
             let found = locked.find(key.hash, key.namespace, key.bytes);
             found.map(|found| {
                 locked.note_use(found);
-                (locked.set_deadline(found, deadline), deadline)
+                let is_set = locked.set_deadline(found, deadline);
+                if is_set {
+                    locked.happened(KeyEventClass::Generic, "expire", key.namespace, key.bytes);
+                }
+                (is_set, deadline)
             })
         };
         let touched = match now_done {
@@ -364,7 +418,7 @@ impl Engine {
             Some((true, _)) => true,
             // The small header cannot hold a deadline years away: the item is stored anew with a large one.
             Some((false, deadline)) => self
-                .rewrite(key, |before, value, _| {
+                .rewrite(key, Change::Deadline, |before, value, _| {
                     Rewrite::Store(Attributes { deadline, ..before }, vec![Piece::All(value.len())], ())
                 })?
                 .is_some(),
@@ -388,7 +442,20 @@ impl Engine {
         self.before();
         let mut locked = self.shard(key.hash).lock(&self.ctx);
         let Some(found) = locked.find(key.hash, key.namespace, key.bytes) else { return false };
-        locked.item(found.locator).deadline() != 0 && locked.set_deadline(found, 0)
+        let done = locked.item(found.locator).deadline() != 0 && locked.set_deadline(found, 0);
+        if done {
+            locked.happened(KeyEventClass::Generic, "persist", key.namespace, key.bytes);
+        }
+        done
+    }
+
+    /// Tells subscribers of something that happened to a key.
+    pub(crate) fn notify(&self, key: Key<'_>, class: KeyEventClass, name: &'static str) -> Result<()> {
+        Self::check_key(key.bytes)?;
+        if self.ctx.hub.wants(class) {
+            self.shard(key.hash).lock(&self.ctx).happened(class, name, key.namespace, key.bytes);
+        }
+        Ok(())
     }
 
     /// Removes a key. `only` says whether the item found is to be removed; `look` is shown it first.
@@ -426,6 +493,16 @@ impl Piece {
             Piece::Other(bytes) => bytes,
         }
     }
+}
+
+/// What changes of an item that is stored anew: what is told of it.
+#[derive(Debug, Clone, Copy)]
+enum Change {
+    /// Nothing that anybody needs to know.
+    Form,
+    Deadline,
+    /// The value; the name of the key event.
+    Value(&'static str),
 }
 
 /// What becomes of an item.

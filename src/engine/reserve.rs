@@ -45,12 +45,13 @@ impl Engine {
     pub(crate) fn reserve(&self, key: Key<'_>, vlen: usize, spec: &SetSpec) -> Result<Reserved> {
         Self::check_key(key.bytes)?;
         self.check_value(key.bytes.len(), vlen)?;
+        let tags = Self::tags_of(spec, key.namespace)?;
         self.before();
         let mut known = None;
         let (filling, arrival) = self.write(key.hash, |locked, prepaid| {
             locked.check_table_room(1)?;
             let attributes = self.attributes(locked, key, spec, None);
-            let new = New { hash: key.hash, key: key.bytes, parts: &[], vlen, attributes };
+            let new = New { hash: key.hash, key: key.bytes, parts: &[], vlen, attributes, tags: tags.as_ref() };
             let arrival = *known.get_or_insert_with(|| locked.announce(key.hash, new.item_len()));
             let locator = match locked.stage(&new, Some(&arrival), prepaid)? {
                 Room::At(locator) => locator,
@@ -87,11 +88,13 @@ impl Engine {
             wanted.token = reserved_as.token.and(wanted.token);
             wanted.idle_ms = reserved_as.idle_ms;
             if !locked.core.slab.rewrite_header(&self.ctx.arena, locator, &wanted) {
-                wanted = crate::slab::Attributes { generation: wanted.generation, ..reserved_as };
+                let (generation, sequence) = (wanted.generation, wanted.sequence);
+                wanted = crate::slab::Attributes { generation, sequence, ..reserved_as };
                 locked.core.slab.rewrite_header(&self.ctx.arena, locator, &wanted);
             }
         }
         locked.publish(key.hash, locator, Some(reserved.arrival))?;
+        Self::tell_stored(&mut locked, key, &reserved.spec);
         locked.after_write();
         outcome.token = wanted.token;
         outcome.stored = true;

@@ -52,13 +52,15 @@ impl Engine {
         self.before();
         loop {
             let seen = {
+                let _later = self.ctx.hub.hold_back();
                 let mut locks = self.lock_all(keys);
                 keys.iter().map(|&key| Self::see(self.locked(&mut locks, key), key)).collect::<Vec<_>>()
             };
             let (effects, result) = decide(&seen);
             for (key, effect) in keys.iter().zip(&effects) {
-                if let Effect::Store(value, _) = effect {
+                if let Effect::Store(value, spec) = effect {
                     self.check_value(key.bytes.len(), value.len())?;
+                    Self::tags_of(spec, key.namespace)?;
                 }
             }
             if self.apply(keys, &seen, &effects)? {
@@ -102,6 +104,8 @@ impl Engine {
         let mut prepaid = 0;
         let mut patience = Patience::default();
         let result = loop {
+            // Listeners are told when all the locks were given back.
+            let _later = self.ctx.hub.hold_back();
             let mut locks = self.lock_all(keys);
             for (_, locked) in &mut locks {
                 locked.asked = patience.rounds > 4;
@@ -157,8 +161,12 @@ impl Engine {
                 }
             }
             let attributes = self.attributes(locked, key, spec, seen[i].as_ref().map(|s| s.attributes));
-            let parts: [&[u8]; 1] = [value];
-            let new = New { hash: key.hash, key: key.bytes, parts: &parts, vlen: value.len(), attributes };
+            let tags = match Self::tags_of(spec, key.namespace) {
+                Ok(tags) => tags,
+                Err(error) => return Some((i, error.into())),
+            };
+            let (parts, tags) = ([&value[..]], tags.as_ref());
+            let new = New { hash: key.hash, key: key.bytes, parts: &parts, vlen: value.len(), attributes, tags };
             match locked.stage(&new, None, prepaid) {
                 Ok(Room::At(locator)) => {
                     staged.push((i, locator));
@@ -201,6 +209,8 @@ impl Engine {
             let locked = self.locked(locks, keys[i]);
             if let Err(error) = locked.publish(keys[i].hash, locator, None) {
                 first_error = Err(error);
+            } else if let Effect::Store(_, spec) = &effects[i] {
+                Self::tell_stored(locked, keys[i], spec);
             }
             locked.after_write();
             session.count(crate::index::Counter::Sets);

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 
 use super::Namespaces;
 use crate::clock::Clock;
+use crate::events::{Hub, TagTable};
 use crate::index::{KeyHasher, Sessions};
 use crate::slab::{Account, Arena, Classes};
 
@@ -59,6 +60,9 @@ pub(crate) struct Context {
     pub(crate) sessions: Sessions,
     pub(crate) namespaces: Namespaces,
     pub(crate) settings: Settings,
+    /// Who is told what happens.
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) tags: TagTable,
     clock: Box<dyn Clock>,
     /// The clock's time at internal time 0: a millisecond before the cache was built, so that now is never 0.
     epoch_ms: u64,
@@ -76,8 +80,11 @@ impl Context {
         clock: Box<dyn Clock>,
         shards: usize,
         automove: Automove,
+        hub: Arc<Hub>,
     ) -> Context {
         Context {
+            tags: TagTable::new(arena.ledger.limit()),
+            hub,
             arena,
             classes,
             hasher: KeyHasher::new(settings.seed, shards.trailing_zeros()),

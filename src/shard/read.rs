@@ -34,6 +34,16 @@ impl Shard {
                 if item.generation() != ctx.namespaces.generation(key.namespace) {
                     return None;
                 }
+                if item.is_tagged() && ctx.tags.is_newer_than(item) {
+                    match self.is_untagged(ctx, &pinned) {
+                        Some(true) => return None,
+                        Some(false) => {}
+                        None => {
+                            drop(pinned);
+                            return self.again(ctx, session, key, read);
+                        }
+                    }
+                }
                 if item.has_end() && !self.is_on_time(ctx, session, &pinned, read) {
                     if pinned.is_current() {
                         return None;
@@ -70,6 +80,15 @@ impl Shard {
             item.used_at(now);
         }
         true
+    }
+
+    /// Whether a tag of an item was invalidated since it was stored; None if it is not the key's item any more. Only of
+    /// an item that the index leads to does the absence of an invalidation say anything (`events::tags`, invariant 3).
+    #[cold]
+    #[inline(never)]
+    fn is_untagged(&self, ctx: &Context, pinned: &Pinned<'_>) -> Option<bool> {
+        let gone = ctx.tags.has_invalidated(pinned.item());
+        pinned.is_current().then_some(gone)
     }
 
     #[inline(always)]

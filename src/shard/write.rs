@@ -9,7 +9,7 @@ use super::{Cause, Locked, Tally};
 use crate::error::Error;
 use crate::index::Place;
 use crate::policy::Arrival;
-use crate::slab::{Attributes, ItemRef, Locator, Slot, UnitId};
+use crate::slab::{Attributes, ItemRef, Locator, Slot, TagSet, UnitId};
 
 /// An item to be stored.
 #[derive(Debug, Clone, Copy)]
@@ -21,6 +21,8 @@ pub(crate) struct New<'k> {
     /// Its length: that of the pieces together, or more when the rest is filled in later.
     pub(crate) vlen: usize,
     pub(crate) attributes: Attributes,
+    /// Its tags: as many as the attributes say.
+    pub(crate) tags: Option<&'k TagSet>,
 }
 
 impl New<'_> {
@@ -68,8 +70,9 @@ impl Locked<'_> {
 
     /// Why an item is not there any more, though it still is in the table.
     #[inline]
-    pub(super) fn end_of(&self, item: ItemRef<'_>) -> Option<Cause> {
-        if item.generation() != self.ctx.namespaces.generation(item.namespace()) {
+    pub(crate) fn end_of(&self, item: ItemRef<'_>) -> Option<Cause> {
+        let is_cleared = item.generation() != self.ctx.namespaces.generation(item.namespace());
+        if is_cleared || item.is_tagged() && self.ctx.tags.has_invalidated(item) {
             Some(Cause::Flushed)
         } else if is_over(item, self.now) {
             Some(Cause::Expired)
@@ -172,6 +175,7 @@ impl Locked<'_> {
             }
         }
         self.note_removal(cause, last);
+        self.leaves(found.locator, cause);
         self.retire(found.locator, size);
     }
 
@@ -188,7 +192,7 @@ impl Locked<'_> {
                 counts.expired_unfetched += unfetched;
             }
             Cause::Flushed => counts.flushed += 1,
-            Cause::Removed => {}
+            Cause::Removed | Cause::Replaced => {}
         }
     }
 
@@ -208,7 +212,8 @@ impl Locked<'_> {
     ) -> Result<Room, Shortage> {
         let room = self.make_room_for(new.item_len(), arrival, prepaid)?;
         if let Room::At(locator) = room {
-            self.core.slab.write(&self.ctx.arena, locator, &new.attributes, new.key, new.parts, new.vlen);
+            let tags = new.tags.map_or(&[][..], TagSet::as_slice);
+            self.core.slab.write(&self.ctx.arena, locator, &new.attributes, new.key, new.parts, new.vlen, tags);
         }
         Ok(room)
     }
@@ -283,6 +288,9 @@ impl Locked<'_> {
             }
         }
         self.core.counts.stored += 1;
+        if !self.is_same {
+            self.leaves(old.locator, Cause::Replaced);
+        }
         self.retire(old.locator, old_size);
     }
 

@@ -381,6 +381,7 @@ impl Slab {
         key: &[u8],
         parts: &[&[u8]],
         vlen: usize,
+        tags: &[u64],
     ) {
         debug_assert!(attributes.item_len(key.len(), vlen) <= self.chunk_of(arena, locator) as usize);
         // SAFETY: the chunk was allocated, is not published, and is large enough (asserted; sizes and classes are
@@ -395,6 +396,7 @@ impl Slab {
                 left -= n;
             }
             at.write_bytes(0, left);
+            attributes.write_tail(at.add(left), tags);
         }
     }
 
@@ -404,7 +406,15 @@ impl Slab {
         // SAFETY: as in `item`: `from` is published and its shard's lock held. `to` is another chunk, so writing it
         // below leaves the borrowed bytes alone.
         let item = unsafe { arena.item(from) };
-        self.write(arena, to, &item.attributes(), item.key(), &[item.value()], item.value_len());
+        self.write(
+            arena,
+            to,
+            &item.attributes(),
+            item.key(),
+            &[item.value()],
+            item.value_len(),
+            item.tags().as_slice(),
+        );
     }
 
     /// Gives an unpublished item other attributes, if its header has the room that they need. False if not.
@@ -416,7 +426,7 @@ impl Slab {
     /// Bytes of an unpublished item's value, to fill from outside the lock.
     pub(super) fn value_place(&self, arena: &Arena, locator: Locator) -> (*mut u8, usize) {
         let item = self.item(arena, locator);
-        let (header_and_key, vlen) = (item.item_len() - item.value_len(), item.value_len());
+        let (header_and_key, vlen) = (item.value_offset(), item.value_len());
         // SAFETY: inside the item.
         (unsafe { arena.base_of(locator).add(header_and_key) }, vlen)
     }
