@@ -60,8 +60,8 @@
 //!
 //! # Groups of items
 //! Items can have [tags](SetOptions::tags); [`Cache::invalidate_tag`] makes all items of a tag misses at once, however
-//! many they are. [`Cache::invalidate_prefix`] and [`Cache::invalidate_if`] remove by key, or by what a closure says, in
-//! steps; [`Cache::invalidate_all`] is [`Cache::clear`].
+//! many they are. [`Cache::invalidate_prefix`] and [`Cache::invalidate_if`] remove by key, or by what a closure says,
+//! in steps; [`Cache::invalidate_all`] is [`Cache::clear`].
 //!
 //! # Listening
 //! A [listener](CacheBuilder::eviction_listener) is shown each item that leaves, with the [cause](RemovalCause).

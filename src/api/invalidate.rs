@@ -1,4 +1,8 @@
 //! Removing many items: all, those of a tag, those whose keys begin alike, those that a closure picks.
+//!
+//! The last two go through all items in chunks of equal ranges of hashes, in the order of the chunks' reversed numbers
+//! (0, 1/2, 1/4, 3/4, 1/8 ... of the way): so the table thins out evenly. Emptied from its front, it would shrink while
+//! its rear is still full, and what is stored then would push out its neighbours there.
 
 use std::time::{Duration, Instant};
 
@@ -47,8 +51,10 @@ impl std::fmt::Debug for Which<'_> {
 pub struct Invalidation<'a> {
     cache: Cache,
     which: Which<'a>,
-    /// None at the end.
-    cursor: Option<u64>,
+    /// The chunk's number and the next hash in it; None at the end.
+    cursor: Option<(u64, u64)>,
+    /// A chunk is two to this power of hashes.
+    chunk_bits: u32,
     removed: u64,
 }
 
@@ -59,14 +65,21 @@ impl Invalidation<'_> {
     /// # Examples
     /// See [`Invalidation`].
     pub fn step(&mut self) -> bool {
-        let Some(from) = self.cursor else { return false };
+        let Some((chunk, from)) = self.cursor else { return false };
         let (engine, namespace) = (self.cache.engine(), self.cache.namespace_id());
-        self.cursor = match &mut self.which {
+        let next = match &mut self.which {
             Which::Prefix(prefix) => engine.remove_prefix_step(namespace, prefix, from, &mut self.removed),
             Which::If(predicate) => {
                 let mut keep = |key: &[u8], value: &[u8], metadata: &Metadata| !predicate(key, value, metadata);
                 self.cache.retain_step(from, 1, &mut keep, &mut self.removed)
             }
+        };
+        // The low bits of the number, reversed, are the high bits of the chunk's first hash.
+        let last = chunk.reverse_bits() | ((1 << self.chunk_bits) - 1);
+        self.cursor = match next.filter(|&next| next <= last) {
+            Some(next) => Some((chunk, next)),
+            None if chunk + 1 < 1 << (u64::BITS - self.chunk_bits) => Some((chunk + 1, (chunk + 1).reverse_bits())),
+            None => None,
         };
         self.cursor.is_some()
     }
@@ -189,6 +202,7 @@ impl Cache {
     }
 
     fn invalidation<'a>(&self, which: Which<'a>) -> Invalidation<'a> {
-        Invalidation { cache: self.clone(), which, cursor: Some(0), removed: 0 }
+        let chunk_bits = self.engine().step_bits();
+        Invalidation { cache: self.clone(), which, cursor: Some((0, 0)), chunk_bits, removed: 0 }
     }
 }

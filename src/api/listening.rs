@@ -12,7 +12,8 @@ impl Cache {
     ///
     /// | operation | events |
     /// |---|---|
-    /// | any that stores a value | `set`, or the [options' name](crate::SetOptions::event); then `expire` if the options name a time to live or a deadline |
+    /// | any that stores a value | `set`, or the [options' name](crate::SetOptions::event) |
+    /// | ... with a time to live or deadline in its options | then `expire` |
     /// | `append`, `prepend` | `append`, `prepend` |
     /// | counting, up or down | `incrby`; `set` when it makes the number |
     /// | `touch`, `touch_until`, `get_and_touch`; `persist` | `expire`; `persist` |

@@ -39,6 +39,12 @@ impl Engine {
         }
     }
 
+    /// The power of two up to which hashes are dealt with in one step, as large as the tables are now; below 64.
+    pub(crate) fn step_bits(&self) -> u32 {
+        let least = self.shards().iter().map(|shard| shard.table.hashes_per_bucket()).min().unwrap_or(1);
+        least.saturating_mul(STEP).ilog2()
+    }
+
     /// Removes the items of a namespace whose keys begin so, from a cursor on, in one hold of a lock. Adds their number
     /// to `removed`; returns the next cursor, None at the end.
     pub(crate) fn remove_prefix_step(

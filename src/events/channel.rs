@@ -1,8 +1,8 @@
 //! Bounded queues to subscribers. Who is too slow loses events, and is told how many; nobody waits for him.
 //!
 //! Invariants:
-//! 1. A queue holds no more than its capacity. What comes when it is full is lost, and counted: what was there stays, in
-//!    order.
+//! 1. A queue holds no more than its capacity. What comes when it is full is lost, and counted: what was there stays,
+//!    in order.
 //! 2. What waits in the queue of a cache's subscriber is on that cache's ledger.
 //! 3. The lock is held for a push or a pop, by nobody who runs a program's code meanwhile.
 

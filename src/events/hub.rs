@@ -15,12 +15,12 @@
 //! down and uses no more memory.
 //!
 //! Invariants:
-//! 1. Notices of a key are queued under its shard's lock, and batches are told by who holds the shard's baton, so a key's
-//!    notices are told in the order in which they happened.
+//! 1. Notices of a key are queued under its shard's lock, and batches are told by who holds the shard's baton, so a
+//!    key's notices are told in the order in which they happened.
 //! 2. No program's code runs under a lock of the cache. Of the hub's own only the baton is held, which no thread waits
 //!    for that is telling already (3).
-//! 3. What a listener does to its own cache is queued, and told by the same thread when the call has returned: calls are
-//!    never nested. `TELLING` names the hubs that this thread is telling for.
+//! 3. What a listener does to its own cache is queued, and told by the same thread when the call has returned: calls
+//!    are never nested. `TELLING` names the hubs that this thread is telling for.
 //! 4. What waits is on the ledger. Without a listener and subscribers all of this costs one load of `wants` a removal
 //!    and a store.
 
@@ -212,16 +212,16 @@ impl Hub {
         if std::thread::panicking() || self.is_telling() {
             return;
         }
-        let turn = Turn::begin(self);
-        self.tell_shard(shard);
+        let mut turn = Turn::begin(self);
+        turn.tell(shard);
         turn.end();
     }
 
     /// Tells everything that waits.
     pub(crate) fn tell_all(&self) {
         if self.has_pending() && !std::thread::panicking() && !self.is_telling() {
-            let turn = Turn::begin(self);
-            (0..self.tellers.len()).for_each(|shard| self.tell_shard(shard));
+            let mut turn = Turn::begin(self);
+            (0..self.tellers.len()).for_each(|shard| turn.tell(shard));
             turn.end();
         }
     }
@@ -240,11 +240,12 @@ impl Hub {
         self.is_on() && self.tellers.iter().any(|teller| teller.pending.load(Relaxed) > 0)
     }
 
-    fn tell_shard(&self, shard: usize) {
+    /// Tells batches of a shard until none is left, or `rounds` are used up.
+    fn tell_shard(&self, shard: usize, rounds: &mut usize) {
         let teller = &self.tellers[shard];
         // A thread that is inside another cache's listener stands in no line: those in it might wait for each other.
         let may_wait = telling(|all| all.len() == 1).unwrap_or_default();
-        for _ in 0..ROUNDS {
+        while *rounds > 0 {
             let pending = teller.pending.load(SeqCst);
             if pending == 0 {
                 return;
@@ -253,6 +254,7 @@ impl Hub {
             // Who has it sees to the rest: its look at `pending` after giving the baton back comes after what was added
             // here, because this look at the baton came before.
             let Some(mut batch) = baton else { return };
+            *rounds -= 1;
             {
                 let mut queue = teller.queue.lock();
                 std::mem::swap(&mut *queue, &mut *batch);
@@ -349,34 +351,39 @@ impl Drop for Hub {
 }
 
 /// A thread's turn at telling.
-struct Turn<'a>(&'a Hub);
+struct Turn<'a> {
+    hub: &'a Hub,
+    /// Batches that it may still tell.
+    rounds: usize,
+}
 
 impl<'a> Turn<'a> {
     fn begin(hub: &'a Hub) -> Turn<'a> {
         begin(hub.id, true);
-        Turn(hub)
+        Turn { hub, rounds: ROUNDS }
+    }
+
+    fn tell(&mut self, shard: usize) {
+        self.hub.tell_shard(shard, &mut self.rounds);
     }
 
     /// Whether this thread has queued more since this was asked last.
     fn has_more(&self) -> bool {
         let take = |one: &mut Telling| std::mem::take(&mut one.more);
-        telling(|all| all.iter_mut().find(|one| one.hub == self.0.id).is_some_and(take)).unwrap_or_default()
+        telling(|all| all.iter_mut().find(|one| one.hub == self.hub.id).is_some_and(take)).unwrap_or_default()
     }
 
     /// Tells what listeners have removed meanwhile, of whichever shard, for a while; the rest is for the next.
-    fn end(self) {
-        for _ in 0..ROUNDS {
-            if !self.has_more() {
-                return;
-            }
-            (0..self.0.tellers.len()).for_each(|shard| self.0.tell_shard(shard));
+    fn end(mut self) {
+        while self.rounds > 0 && self.has_more() {
+            (0..self.hub.tellers.len()).for_each(|shard| self.tell(shard));
         }
     }
 }
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        end(self.0.id);
+        end(self.hub.id);
     }
 }
 

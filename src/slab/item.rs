@@ -20,8 +20,8 @@
 //! A free chunk's first word has kind 7 and, from bit 8 up, the number of the next free chunk of its page plus one.
 //!
 //! Invariants:
-//! 1. Key, value, lengths, generation, token, flags and tags never change from publication until the chunk is reused, and it
-//!    is reused only when no reader can be inside (`index::hazard`).
+//! 1. Key, value, lengths, generation, token, flags and tags never change from publication until the chunk is reused,
+//!    and it is reused only when no reader can be inside (`index::hazard`).
 //! 2. The deadline word and the two idle words are atomics: they change in place.
 //! 3. Deadlines are milliseconds since the cache's start, 0 for none; a deadline that is there is at least 1.
 #![allow(unsafe_code)]
