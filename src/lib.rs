@@ -97,7 +97,7 @@
 //! assert!(!cache.contains(b"k"));
 //! # Ok::<(), larder::Error>(())
 //! ```
-//! (The number of shards follows the machine's cores in caches of 128 MiB and more: set [`CacheBuilder::shards`] as
+//! (The number of shards follows the machine's cores in caches of 512 MiB and more: set [`CacheBuilder::shards`] as
 //! well where figures must agree between machines.)
 //!
 //! # Errors

@@ -17,8 +17,8 @@
 //!
 //! Invariants:
 //! 1. A session is used by one thread at a time. It outlives the thread; the next new thread takes it over.
-//! 2. Hazard slot `i` holds a locator only while bit `i` of `busy` is set. A leaked guard leaves both as they are, for
-//!    whichever thread has the session next: its item stays pinned, which costs that item and one of eight slots.
+//! 2. A hazard slot is in use while it holds something. A leaked guard leaves it so, for whichever thread has the session
+//!    next: its item stays pinned, which costs that item and one of eight slots.
 //! 3. Counters are written by the session's thread only, so plain loads and stores count right.
 #![allow(unsafe_code)]
 
@@ -68,7 +68,6 @@ const PER_NAMESPACE: usize = 2;
 #[derive(Debug)]
 pub(crate) struct Session {
     hazards: CachePadded<[AtomicU64; HAZARDS]>,
-    busy: StdAtomicU64,
     owned: StdAtomicU64,
     counters: [StdAtomicU64; COUNTERS],
     namespaces: OnceLock<Box<[StdAtomicU64]>>,
@@ -78,30 +77,22 @@ impl Session {
     pub(crate) fn new() -> Session {
         Session {
             hazards: CachePadded::new(std::array::from_fn(|_| AtomicU64::new(0))),
-            busy: StdAtomicU64::new(0),
             owned: StdAtomicU64::new(1),
             counters: [const { StdAtomicU64::new(0) }; COUNTERS],
             namespaces: OnceLock::new(),
         }
     }
 
-    /// A hazard slot of this thread's that is not in use.
+    /// A hazard slot of this thread's that is not in use; it is once something was announced in it.
     #[inline(always)]
     pub(crate) fn take_hazard(&self) -> Option<usize> {
-        let busy = self.busy.load(Relaxed);
-        let i = busy.trailing_ones() as usize;
-        if i >= HAZARDS {
-            return None;
-        }
-        self.busy.store(busy | 1 << i, Relaxed);
-        Some(i)
+        (0..HAZARDS).find(|&i| self.hazards[i].load(Relaxed) == 0)
     }
 
-    /// Takes the announcement back and frees the hazard slot.
+    /// Takes the announcement back, if there is one, which frees the hazard slot.
     #[inline(always)]
     pub(crate) fn drop_hazard(&self, i: usize) {
         self.hazards[i & (HAZARDS - 1)].store(0, Release);
-        self.busy.store(self.busy.load(Relaxed) & !(1 << i), Relaxed);
     }
 
     /// Announces an item. The slot must be looked at again afterwards.
@@ -171,7 +162,7 @@ impl Drop for Mine {
     fn drop(&mut self) {
         for (_, session) in &self.0 {
             // A guard may outlive this destructor, in another thread-local value. Its session then stays this thread's.
-            if session.busy.load(Relaxed) == 0 {
+            if session.hazards.iter().all(|hazard| hazard.load(Relaxed) == 0) {
                 session.owned.store(0, Release);
             }
         }
@@ -220,9 +211,8 @@ impl Sessions {
 
     /// A session that no thread has, or a new one.
     fn adopt(&self) -> Arc<Session> {
-        let abandoned = |s: &&Arc<Session>| {
-            s.busy.load(Relaxed) != (1 << HAZARDS) - 1 && s.owned.compare_exchange(0, 1, Acquire, Relaxed).is_ok()
-        };
+        let abandoned =
+            |s: &&Arc<Session>| s.take_hazard().is_some() && s.owned.compare_exchange(0, 1, Acquire, Relaxed).is_ok();
         if let Some(session) = self.all.read().iter().find(abandoned) {
             return Arc::clone(session);
         }
@@ -289,13 +279,17 @@ mod tests {
     fn hazards_run_out_and_come_back() {
         let sessions = Sessions::new();
         let session = sessions.current();
-        let taken: Vec<usize> = std::iter::from_fn(|| session.take_hazard()).collect();
-        assert_eq!(taken, (0..HAZARDS).collect::<Vec<_>>());
-        session.announce(3, Locator::from_offset(800));
-        assert_eq!(sessions.announced().as_slice(), [100]);
+        let taken = std::iter::from_fn(|| {
+            let i = session.take_hazard()?;
+            session.announce(i, Locator::from_offset(800 + 8 * i));
+            Some(i)
+        });
+        assert_eq!(taken.collect::<Vec<_>>(), (0..HAZARDS).collect::<Vec<_>>());
+        assert_eq!(sessions.announced().as_slice(), [100, 101, 102, 103, 104, 105, 106, 107]);
         session.drop_hazard(3);
-        assert!(sessions.announced().is_empty());
         assert_eq!(session.take_hazard(), Some(3));
+        (0..HAZARDS).for_each(|i| session.drop_hazard(i));
+        assert!(sessions.announced().is_empty());
     }
 
     #[test]

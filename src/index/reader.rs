@@ -49,6 +49,7 @@ pub(crate) struct Held<'a> {
 #[derive(Debug)]
 pub(crate) struct Pinned<'a> {
     item: ItemRef<'a>,
+    value: &'a [u8],
     word: &'a AtomicU64,
     slot: Slot,
     session: &'a Session,
@@ -72,11 +73,11 @@ impl<'a> Pinned<'a> {
             // SAFETY: protected; the announcement stands until `Pinned` is dropped (or is overwritten when the search
             // goes on to another slot, and this item is not used any more).
             let item = unsafe { arena.item(locator) };
-            item.is(key.namespace, key.bytes).then_some((item, word, slot))
+            item.value_of(key.namespace, key.bytes).map(|value| (item, value, word, slot))
         });
         match found {
-            Search::Found((item, word, slot)) => {
-                Search::Found(Pinned { item, word, slot, session, hazard, _this_thread: PhantomData })
+            Search::Found((item, value, word, slot)) => {
+                Search::Found(Pinned { item, value, word, slot, session, hazard, _this_thread: PhantomData })
             }
             Search::Missing => {
                 session.drop_hazard(hazard);
@@ -106,7 +107,7 @@ impl<'a> Pinned<'a> {
         // SAFETY: the lock is held, so the item cannot have been replaced before it was announced.
         let item = unsafe { arena.item(locator) };
         let word = table.word(place);
-        Some(Pinned { item, word, slot, session, hazard, _this_thread: PhantomData })
+        Some(Pinned { item, value: item.value(), word, slot, session, hazard, _this_thread: PhantomData })
     }
 
     /// Takes a pin apart without giving up its hazard slot.
@@ -123,7 +124,7 @@ impl<'a> Pinned<'a> {
         let Held { word, locator, slot, session, hazard } = held;
         // SAFETY: a `Held` is only made of a pin, and announces the item at its locator until this one is dropped.
         let item = unsafe { arena.item(locator) };
-        Pinned { item, word, slot, session, hazard, _this_thread: PhantomData }
+        Pinned { item, value: item.value(), word, slot, session, hazard, _this_thread: PhantomData }
     }
 
     /// The item; no longer than this pin lives.
@@ -152,7 +153,7 @@ impl<'a> Pinned<'a> {
     /// The value, for as long as the pin lives.
     #[inline(always)]
     pub(crate) fn value(&self) -> &[u8] {
-        self.item.value()
+        self.value
     }
 }
 

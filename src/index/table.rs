@@ -18,6 +18,8 @@
 //!    miss is only believed if `moves` was even and did not change during the search.
 //! 3. Everything but [`Table::search`] and policy-bit updates happens under the shard's lock.
 //! 4. Memory of the table is never unmapped while the table lives; what is given back reads as empty buckets.
+//! 5. No size is ever above `max_buckets`, and `max_buckets + SPILL + 1` buckets are reserved: so every home, and every
+//!    other place of one, is inside.
 
 use super::bucket::{Bucket, SLOTS, WORDS};
 use super::hash::{distance, home, tag};
@@ -101,12 +103,12 @@ impl Table {
     #[inline(always)]
     pub(super) fn home(&self, hash: u64) -> u64 {
         let g = &*self.geometry;
-        let small = home(hash, self.shard_bits, g.small.load(Ordering::Acquire));
-        if small >= g.pointer.load(Ordering::Acquire) {
-            home(hash, self.shard_bits, g.big.load(Ordering::Acquire))
-        } else {
-            small
+        let pointer = g.pointer.load(Ordering::Acquire);
+        if pointer == 0 {
+            return home(hash, self.shard_bits, g.big.load(Ordering::Acquire));
         }
+        let small = home(hash, self.shard_bits, g.small.load(Ordering::Acquire));
+        if small >= pointer { home(hash, self.shard_bits, g.big.load(Ordering::Acquire)) } else { small }
     }
 
     /// Both places of a hash.
@@ -137,17 +139,21 @@ impl Table {
     /// Shows `visit` every slot that may hold the item of this hash, until it returns something.
     #[inline(always)]
     fn visit<'t, R>(&'t self, hash: u64, mut visit: impl FnMut(Place, &'t AtomicU64) -> Option<R>) -> Option<R> {
-        let (home, other) = self.places(hash);
         let tag = tag(hash);
-        for at in [home, other] {
+        let home = self.home(hash);
+        let mut at = home;
+        loop {
             let bucket = self.bucket(at);
             for slot in bucket.matching(tag) {
                 if let Some(found) = visit(Place { bucket: at, slot }, bucket.slot(slot)) {
                     return Some(found);
                 }
             }
+            if at != home {
+                return None;
+            }
+            at = home + distance(tag);
         }
-        None
     }
 
     /// Search without the lock (invariant 2). `visit` is given slots that may hold the item; it protects and compares.

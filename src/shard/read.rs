@@ -44,7 +44,8 @@ impl Shard {
                         }
                     }
                 }
-                if item.has_end() && !self.is_on_time(ctx, session, &pinned, read) {
+                let end = item.ended();
+                if end != 0 && !self.is_on_time(ctx, session, &pinned, end, read) {
                     if pinned.is_current() {
                         return None;
                     }
@@ -70,14 +71,14 @@ impl Shard {
 
     /// Whether an item with an end has not come to it; notes the use if it has an idle time.
     #[inline]
-    fn is_on_time(&self, ctx: &Context, session: &Session, pinned: &Pinned<'_>, read: Read) -> bool {
-        let (item, now) = (pinned.item(), ctx.now());
-        if is_over(item, now) {
+    fn is_on_time(&self, ctx: &Context, session: &Session, pinned: &Pinned<'_>, end: u64, read: Read) -> bool {
+        let now = ctx.now();
+        if end <= now {
             session.count(Counter::ExpiredOnRead);
             return false;
         }
         if read == Read::Use {
-            item.used_at(now);
+            pinned.item().used_at(now);
         }
         true
     }

@@ -316,20 +316,12 @@ impl<'a> ItemRef<'a> {
 
     #[inline(always)]
     pub(crate) fn key_len(self) -> usize {
-        if self.is_long() {
-            (self.word0 >> LONG_KLEN_SHIFT & LONG_KLEN_MASK) as usize
-        } else {
-            (self.word0 >> SHORT_KLEN_SHIFT) as usize & SHORT_KLEN_MAX
-        }
+        if self.is_long() { self.long_lengths().0 } else { self.short_lengths().0 }
     }
 
     #[inline(always)]
     pub(crate) fn value_len(self) -> usize {
-        if self.is_long() {
-            (self.word0 >> LONG_VLEN_SHIFT & LONG_VLEN_MASK) as usize
-        } else {
-            (self.word0 >> SHORT_VLEN_SHIFT) as usize & SHORT_VLEN_MAX
-        }
+        if self.is_long() { self.long_lengths().1 } else { self.short_lengths().1 }
     }
 
     /// Bytes before the key.
@@ -416,7 +408,33 @@ impl<'a> ItemRef<'a> {
     /// Whether this is the item of this key.
     #[inline(always)]
     pub(crate) fn is(self, namespace: u8, key: &[u8]) -> bool {
-        self.key_len() == key.len() && same_bytes(self.key(), key) && self.namespace() == namespace && !self.is_free()
+        self.value_of(namespace, key).is_some()
+    }
+
+    /// The value if this is the item of this key. One pass over the header: every hit comes through here.
+    #[inline(always)]
+    pub(crate) fn value_of(self, namespace: u8, key: &[u8]) -> Option<&'a [u8]> {
+        debug_assert!(!self.is_free());
+        let (klen, vlen) = if self.is_long() { self.long_lengths() } else { self.short_lengths() };
+        let at = self.header_len();
+        if klen != key.len() || !same_bytes(self.bytes(at, klen), key) || self.namespace() != namespace {
+            return None;
+        }
+        Some(self.bytes(at + klen, vlen))
+    }
+
+    #[inline(always)]
+    fn short_lengths(self) -> (usize, usize) {
+        let (klen, vlen) = (self.word0 >> SHORT_KLEN_SHIFT, self.word0 >> SHORT_VLEN_SHIFT);
+        (klen as usize & SHORT_KLEN_MAX, vlen as usize & SHORT_VLEN_MAX)
+    }
+
+    /// Apart, so that the lengths of short items are not computed both ways.
+    #[cold]
+    #[inline(never)]
+    fn long_lengths(self) -> (usize, usize) {
+        let (klen, vlen) = (self.word0 >> LONG_KLEN_SHIFT, self.word0 >> LONG_VLEN_SHIFT);
+        ((klen & LONG_KLEN_MASK) as usize, (vlen & LONG_VLEN_MASK) as usize)
     }
 
     #[inline(always)]
@@ -475,13 +493,25 @@ impl<'a> ItemRef<'a> {
     #[inline(always)]
     pub(crate) fn ends(self) -> u64 {
         let deadline = self.deadline();
-        match self.idle() {
-            None => deadline,
-            Some((last_use, idle_ms)) => {
-                let idle_end = last_use.saturating_add(idle_ms).max(1);
-                if deadline == 0 { idle_end } else { deadline.min(idle_end) }
-            }
-        }
+        if self.word0 & IDLE == 0 { deadline } else { self.ends_idle(deadline) }
+    }
+
+    /// The same as it was when this reference was made.
+    #[inline(always)]
+    pub(crate) fn ended(self) -> u64 {
+        if self.word0 & (LONG | IDLE) == 0 { self.word0 >> SHORT_DEADLINE_SHIFT } else { self.ends_slow() }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn ends_slow(self) -> u64 {
+        self.ends()
+    }
+
+    fn ends_idle(self, deadline: u64) -> u64 {
+        let (last_use, idle_ms) = self.idle().unwrap_or((u64::MAX, 0));
+        let idle_end = last_use.saturating_add(idle_ms).max(1);
+        if deadline == 0 { idle_end } else { deadline.min(idle_end) }
     }
 
     #[inline(always)]
