@@ -30,7 +30,7 @@ pub(crate) struct Seen {
 pub(crate) enum Effect {
     #[default]
     Leave,
-    Store(Vec<u8>, SetSpec),
+    Store(Vec<u8>, Box<SetSpec>),
     Remove,
 }
 

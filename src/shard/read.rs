@@ -34,18 +34,8 @@ impl Shard {
                 if item.generation() != ctx.namespaces.generation(key.namespace) {
                     return None;
                 }
-                if item.is_tagged() && ctx.tags.is_newer_than(item) {
-                    match self.is_untagged(ctx, &pinned) {
-                        Some(true) => return None,
-                        Some(false) => {}
-                        None => {
-                            drop(pinned);
-                            return self.again(ctx, session, key, read);
-                        }
-                    }
-                }
                 let end = item.ended();
-                if end != 0 && !self.is_on_time(ctx, session, &pinned, end, read) {
+                if end != 0 && !self.is_there(ctx, session, &pinned, end, read) {
                     if pinned.is_current() {
                         return None;
                     }
@@ -69,27 +59,22 @@ impl Shard {
         }
     }
 
-    /// Whether an item with an end has not come to it; notes the use if it has an idle time.
+    /// Whether an item with an end or with tags has not come to it; notes the use if it has an idle time.
     #[inline]
-    fn is_on_time(&self, ctx: &Context, session: &Session, pinned: &Pinned<'_>, end: u64, read: Read) -> bool {
+    fn is_there(&self, ctx: &Context, session: &Session, pinned: &Pinned<'_>, end: u64, read: Read) -> bool {
         let now = ctx.now();
         if end <= now {
             session.count(Counter::ExpiredOnRead);
+            return false;
+        }
+        let item = pinned.item();
+        if item.is_tagged() && untagged(ctx, item).is_some_and(|gone| gone || !pinned.is_current()) {
             return false;
         }
         if read == Read::Use {
             pinned.item().used_at(now);
         }
         true
-    }
-
-    /// Whether a tag of an item was invalidated since it was stored; None if it is not the key's item any more. Only of
-    /// an item that the index leads to does the absence of an invalidation say anything (`events::tags`, invariant 3).
-    #[cold]
-    #[inline(never)]
-    fn is_untagged(&self, ctx: &Context, pinned: &Pinned<'_>) -> Option<bool> {
-        let gone = ctx.tags.has_invalidated(pinned.item());
-        pinned.is_current().then_some(gone)
     }
 
     #[inline(always)]
@@ -133,6 +118,15 @@ impl Shard {
         }
         pinned.into_held()
     }
+}
+
+/// Whether a tag of an item was invalidated since it was stored; None if nothing at all was. Where none of its own was,
+/// that only counts if the index still leads to the item (`events::tags`, invariant 3). Given no pin: one whose address
+/// is taken would be in memory for every hit.
+#[cold]
+#[inline(never)]
+fn untagged(ctx: &Context, item: ItemRef<'_>) -> Option<bool> {
+    ctx.tags.is_newer_than(item).then(|| ctx.tags.has_invalidated(item))
 }
 
 /// Whether an item's time is over.

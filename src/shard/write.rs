@@ -9,7 +9,7 @@ use super::{Cause, Locked, Tally};
 use crate::error::Error;
 use crate::index::Place;
 use crate::policy::Arrival;
-use crate::slab::{Attributes, ItemRef, Locator, Slot, TagSet, UnitId};
+use crate::slab::{Attributes, Contents, ItemRef, Locator, Slot, TagSet, UnitId};
 
 /// An item to be stored.
 #[derive(Debug, Clone, Copy)]
@@ -213,7 +213,8 @@ impl Locked<'_> {
         let room = self.make_room_for(new.item_len(), arrival, prepaid)?;
         if let Room::At(locator) = room {
             let tags = new.tags.map_or(&[][..], TagSet::as_slice);
-            self.core.slab.write(&self.ctx.arena, locator, &new.attributes, new.key, new.parts, new.vlen, tags);
+            let contents = Contents { key: new.key, parts: new.parts, vlen: new.vlen, tags };
+            self.core.slab.write(&self.ctx.arena, locator, &new.attributes, &contents);
         }
         Ok(room)
     }

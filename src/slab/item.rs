@@ -502,10 +502,14 @@ impl<'a> ItemRef<'a> {
         if self.word0 & (LONG | IDLE) == 0 { self.word0 >> SHORT_DEADLINE_SHIFT } else { self.ends_slow() }
     }
 
+    /// Of an item with tags never 0: there is more than its end to be looked at.
     #[cold]
     #[inline(never)]
     fn ends_slow(self) -> u64 {
-        self.ends()
+        match self.ends() {
+            0 if self.is_tagged() => u64::MAX,
+            end => end,
+        }
     }
 
     fn ends_idle(self, deadline: u64) -> u64 {

@@ -35,5 +35,5 @@ pub(crate) use os::Region;
 #[cfg(test)]
 pub(crate) use os::faults;
 pub(crate) use os::{coarse_monotonic_ms, prefetch, thread_cpu_ns};
-pub(crate) use page::{ClassState, Freed, Slab, UnitId};
+pub(crate) use page::{ClassState, Contents, Freed, Slab, UnitId};
 pub(crate) use tagset::{MAX_TAGS, TagSet};

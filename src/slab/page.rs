@@ -27,6 +27,17 @@ pub(crate) struct UnitId(pub(crate) u32);
 
 const NIL: u32 = u32::MAX;
 
+/// What an item is made of beside its attributes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Contents<'a> {
+    pub(crate) key: &'a [u8],
+    /// The value, in pieces.
+    pub(crate) parts: &'a [&'a [u8]],
+    /// Its length: that of the pieces together, or more when the rest is filled in later.
+    pub(crate) vlen: usize,
+    pub(crate) tags: &'a [u64],
+}
+
 /// State of one page or span.
 #[derive(Debug, Clone)]
 pub(crate) struct Unit {
@@ -373,16 +384,8 @@ impl Slab {
 
     /// Writes a header and key into a chunk from [`alloc`](Slab::alloc) or [`add_span`](Slab::add_span), and the value
     /// if it is there already; else the value's bytes become zero, to be filled later.
-    pub(crate) fn write(
-        &mut self,
-        arena: &Arena,
-        locator: Locator,
-        attributes: &Attributes,
-        key: &[u8],
-        parts: &[&[u8]],
-        vlen: usize,
-        tags: &[u64],
-    ) {
+    pub(crate) fn write(&mut self, arena: &Arena, locator: Locator, attributes: &Attributes, contents: &Contents<'_>) {
+        let &Contents { key, parts, vlen, tags } = contents;
         debug_assert!(attributes.item_len(key.len(), vlen) <= self.chunk_of(arena, locator) as usize);
         // SAFETY: the chunk was allocated, is not published, and is large enough (asserted; sizes and classes are
         // computed from the same item_len): it is ours alone.
@@ -406,15 +409,9 @@ impl Slab {
         // SAFETY: as in `item`: `from` is published and its shard's lock held. `to` is another chunk, so writing it
         // below leaves the borrowed bytes alone.
         let item = unsafe { arena.item(from) };
-        self.write(
-            arena,
-            to,
-            &item.attributes(),
-            item.key(),
-            &[item.value()],
-            item.value_len(),
-            item.tags().as_slice(),
-        );
+        let (value, tags) = ([item.value()], item.tags());
+        let contents = Contents { key: item.key(), parts: &value, vlen: item.value_len(), tags: tags.as_slice() };
+        self.write(arena, to, &item.attributes(), &contents);
     }
 
     /// Gives an unpublished item other attributes, if its header has the room that they need. False if not.
