@@ -225,20 +225,41 @@ impl Engine {
         }
     }
 
-    /// How a value is to be stored in a namespace, which has tags of its own. An error if there are too many.
-    pub(super) fn tags_of(spec: &SetSpec, namespace: u8) -> Result<Option<TagSet>> {
+    /// The tags that a value gets in a namespace, put into `place`. An error if there are too many.
+    #[inline(always)]
+    pub(super) fn tags_of<'t>(
+        spec: &SetSpec,
+        namespace: u8,
+        place: &'t mut Option<TagSet>,
+    ) -> Result<Option<&'t TagSet>> {
         match &spec.tags {
             None => Ok(None),
-            Some(tags) if tags.is_too_long() => Err(Error::new(
-                ErrorKind::TooManyTags,
-                format!("more than {MAX_TAGS} tags were given; an item can have {MAX_TAGS}"),
-            )),
-            Some(tags) => Ok(Some(tags.in_namespace(namespace))),
+            Some(tags) => Self::put_tags(tags, namespace, place).map(Some),
         }
     }
 
+    #[cold]
+    fn put_tags<'t>(tags: &TagSet, namespace: u8, place: &'t mut Option<TagSet>) -> Result<&'t TagSet> {
+        if tags.is_too_long() {
+            return Err(Error::new(
+                ErrorKind::TooManyTags,
+                format!("more than {MAX_TAGS} tags were given; an item can have {MAX_TAGS}"),
+            ));
+        }
+        Ok(place.insert(tags.in_namespace(namespace)))
+    }
+
     /// Tells that a value was stored as `spec` says.
+    #[inline(always)]
     pub(super) fn tell_stored(locked: &mut Locked<'_>, key: Key<'_>, spec: &SetSpec) {
+        if locked.ctx.hub.is_on() {
+            Self::tell_watchers(locked, key, spec);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn tell_watchers(locked: &mut Locked<'_>, key: Key<'_>, spec: &SetSpec) {
         locked.happened(KeyEventClass::of(spec.kind), spec.event.unwrap_or("set"), key.namespace, key.bytes);
         if matches!(spec.expiry, Expiry::In(_) | Expiry::At(_)) {
             locked.happened(KeyEventClass::Generic, "expire", key.namespace, key.bytes);
@@ -251,7 +272,8 @@ impl Engine {
         Self::check_key(key.bytes)?;
         self.check_value(key.bytes.len(), vlen)?;
         self.before();
-        let tags = Self::tags_of(spec, key.namespace)?;
+        let mut place = None;
+        let tags = Self::tags_of(spec, key.namespace, &mut place)?;
         let mut arrival = None;
         let outcome = self.write(key.hash, |locked, prepaid| {
             locked.prefetch_arrival(key.hash);
@@ -261,7 +283,7 @@ impl Engine {
             }
             let before = found.map(|f| locked.item(f.locator).attributes());
             let attributes = self.attributes(locked, key, spec, before);
-            let new = New { hash: key.hash, key: key.bytes, parts, vlen, attributes, tags: tags.as_ref() };
+            let new = New { hash: key.hash, key: key.bytes, parts, vlen, attributes, tags };
             let over = matches!(spec.condition, Condition::Present | Condition::Token(_));
             match locked.store(&new, found, over, &mut arrival, prepaid)? {
                 Stored::Yes => {

@@ -45,13 +45,14 @@ impl Engine {
     pub(crate) fn reserve(&self, key: Key<'_>, vlen: usize, spec: &SetSpec) -> Result<Reserved> {
         Self::check_key(key.bytes)?;
         self.check_value(key.bytes.len(), vlen)?;
-        let tags = Self::tags_of(spec, key.namespace)?;
+        let mut place = None;
+        let tags = Self::tags_of(spec, key.namespace, &mut place)?;
         self.before();
         let mut known = None;
         let (filling, arrival) = self.write(key.hash, |locked, prepaid| {
             locked.check_table_room(1)?;
             let attributes = self.attributes(locked, key, spec, None);
-            let new = New { hash: key.hash, key: key.bytes, parts: &[], vlen, attributes, tags: tags.as_ref() };
+            let new = New { hash: key.hash, key: key.bytes, parts: &[], vlen, attributes, tags };
             let arrival = *known.get_or_insert_with(|| locked.announce(key.hash, new.item_len()));
             let locator = match locked.stage(&new, Some(&arrival), prepaid)? {
                 Room::At(locator) => locator,

@@ -60,7 +60,7 @@ impl Engine {
             for (key, effect) in keys.iter().zip(&effects) {
                 if let Effect::Store(value, spec) = effect {
                     self.check_value(key.bytes.len(), value.len())?;
-                    Self::tags_of(spec, key.namespace)?;
+                    Self::tags_of(spec, key.namespace, &mut None)?;
                 }
             }
             if self.apply(keys, &seen, &effects)? {
@@ -161,11 +161,12 @@ impl Engine {
                 }
             }
             let attributes = self.attributes(locked, key, spec, seen[i].as_ref().map(|s| s.attributes));
-            let tags = match Self::tags_of(spec, key.namespace) {
+            let mut place = None;
+            let tags = match Self::tags_of(spec, key.namespace, &mut place) {
                 Ok(tags) => tags,
                 Err(error) => return Some((i, error.into())),
             };
-            let (parts, tags) = ([&value[..]], tags.as_ref());
+            let parts = [&value[..]];
             let new = New { hash: key.hash, key: key.bytes, parts: &parts, vlen: value.len(), attributes, tags };
             match locked.stage(&new, None, prepaid) {
                 Ok(Room::At(locator)) => {
