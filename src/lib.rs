@@ -107,8 +107,8 @@
 //!
 //! # User code
 //! Closures (of `read`, `get_many`, `update`, `retain`, `invalidate_if`) and listeners run without any lock. They may
-//! use the same cache, and may panic without harm to it. A [`Clock`] is the exception: it is asked under locks, and must
-//! not use the cache.
+//! use the same cache, and may panic without harm to it. A [`Clock`] is the exception: it is asked under locks, and
+//! must not use the cache.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(not(target_pointer_width = "64"))]

@@ -133,6 +133,21 @@ fn settle(stored: &mut HashMap<Vec<u8>, Vec<u8>>, notes: Vec<Told>) {
 }
 
 #[test]
+fn the_limit_holds_with_a_listener() {
+    let (builder, _) = small();
+    let notes = Notes::default();
+    let cache = notes.listen(builder);
+    for i in 0..3000u32 {
+        cache.set(&i.to_le_bytes(), &[1; 300]).unwrap();
+        let memory = cache.memory();
+        assert!(memory.used <= memory.limit + (16 << 10), "{i}: {memory:?}");
+    }
+    cache.set_max_memory(96 << 10).unwrap();
+    let memory = cache.memory();
+    assert!(memory.used <= memory.limit + (16 << 10) && memory.items > 0, "{memory:?}");
+}
+
+#[test]
 fn calls_of_a_key_come_in_order() {
     const KEYS: u64 = 16;
     const ROUNDS: u64 = 4000;
