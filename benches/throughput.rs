@@ -1,5 +1,5 @@
-//! How long one operation takes: `cargo bench`. Keys of 20 bytes, values of 100, items with a deadline, everything else as
-//! the builder gives it. The reader touches every byte of the value.
+//! How long one operation takes: `cargo bench`. Keys of 20 bytes, values of 100, items with a deadline, everything else
+//! as the builder gives it. The reader touches every byte of the value.
 
 use std::hint::black_box;
 use std::time::Duration;

@@ -4,8 +4,8 @@
 //!  bytes ─► Setup (policy, shards, limit) + [Op, Op, ...] ─► cache ─┐
 //!                                                       └──► twin ──┴─► same answers?
 //! ```
-//! Pages of 1 KiB and a limit of 64 to 128 KiB, so that a few dozen bytes of input reach eviction, page moves, growth and
-//! shrinking. Time and maintenance are the input's: nothing happens that it does not say.
+//! Pages of 1 KiB and a limit of 64 to 128 KiB, so that a few dozen bytes of input reach eviction, page moves, growth
+//! and shrinking. Time and maintenance are the input's: nothing happens that it does not say.
 #![no_main]
 
 mod twin;
@@ -423,7 +423,7 @@ fuzz_target!(|input: (Setup, Vec<Op>)| {
     let clock = ManualClock::new(1_000_000);
     let built = Cache::builder()
         .max_memory(limit(setup.limit_kib))
-        .address_space(4 << 20)
+        .address_space(8 << 20)
         .page_size(1024)
         .chunk_size(32)
         .max_item_size(MAX_ITEM)

@@ -19,7 +19,8 @@ fuzz_target!(|bytes: &[u8]| {
     let Some((&choice, file)) = bytes.split_first() else { return };
     let format = FORMATS.get(usize::from(choice % 8)).copied();
     let Some(format) = format else {
-        // The format has to be found out: only a prefix is read, since this path has no bound on the number of requests.
+        // The format has to be found out: only a prefix is read, since this path has no bound on the number of
+        // requests.
         if let Ok(reader) = Reader::new(file, None, "") {
             reader.take(10_000).for_each(drop);
         }

@@ -1,7 +1,8 @@
 //! A plain map that says what a cache may answer.
 //!
-//! What the map does not have, the cache must not have. What it has, the cache must have, byte for byte, unless something
-//! was evicted or turned away since the item was last seen there: then the item is *unsure*, and may be a miss.
+//! What the map does not have, the cache must not have. What it has, the cache must have, byte for byte, unless
+//! something was evicted or turned away since the item was last seen there: then the item is *unsure*, and may be a
+//! miss.
 
 use std::collections::{BTreeMap, HashSet};
 

@@ -259,13 +259,14 @@ impl CacheBuilder {
         self
     }
 
-    /// Address space to reserve, in bytes: how far the limit can be raised later. Default: sixteen times the limit, at
-    /// least 1 GiB. It costs no memory.
+    /// Address space to reserve, in bytes: the limit can be raised to a quarter of it later. At least four times the
+    /// limit, so that large values find neighbouring pages in it; default: sixteen times the limit, at least 1 GiB. It
+    /// costs no memory.
     ///
     /// # Examples
     /// ```
-    /// let cache = larder::Cache::builder().max_memory(1 << 20).address_space(4 << 20).build()?;
-    /// cache.set_max_memory(3 << 20)?;
+    /// let cache = larder::Cache::builder().max_memory(1 << 20).address_space(16 << 20).build()?;
+    /// cache.set_max_memory(4 << 20)?;
     /// assert!(cache.set_max_memory(30 << 20).is_err());
     /// # Ok::<(), larder::Error>(())
     /// ```

@@ -30,10 +30,15 @@ use crate::engine::{Engine, Reading};
 /// let guard = cache.get(b"k").unwrap();
 /// std::thread::scope(|s| { s.spawn(move || guard.is_some()); });
 /// ```
-#[derive(Debug)]
 pub struct Guard<'a> {
     reading: Reading<'a>,
     engine: &'a Engine,
+}
+
+impl std::fmt::Debug for Guard<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Guard").field("len", &self.len()).field("metadata", &self.metadata()).finish()
+    }
 }
 
 impl<'a> Guard<'a> {

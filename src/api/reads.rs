@@ -2,10 +2,11 @@
 
 use smallvec::SmallVec;
 
+use super::builder::millis;
 use super::cache::Cache;
 use super::guard::Guard;
 use super::options::{Metadata, Token};
-use crate::engine::{Key, Reading};
+use crate::engine::{Expiry, Key, Reading};
 use crate::error::Result;
 use crate::index::Pinned;
 use crate::shard::Read;
@@ -193,13 +194,10 @@ impl Cache {
     /// # Ok::<(), larder::Error>(())
     /// ```
     pub fn get_and_touch(&self, key: &[u8], ttl: std::time::Duration) -> Result<Option<Guard<'_>>> {
-        if !self.touch(key, ttl)? {
-            return Ok(None);
-        }
-        self.get(key)
+        let reading = self.engine().get_and_touch(self.key(key), Expiry::In(millis(ttl)))?;
+        Ok(reading.map(|reading| Guard::new(reading, self.engine())))
     }
 
-    /// Pins a value that a walk has come by, without its being a use.
     pub(super) fn pin(&self, key: &[u8]) -> Option<Pinned<'_>> {
         match self.engine().get(self.key(key), Read::Look) {
             Ok(Some(Reading::Pinned(pinned))) => Some(pinned),

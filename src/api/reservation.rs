@@ -3,7 +3,7 @@
 use super::cache::Cache;
 use super::options::SetOutcome;
 use crate::engine::Reserved;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 
 /// Memory for one value, to be filled and then published. It is on the cache's ledger, and may be filled by another
 /// thread. Dropped without being published, it is abandoned.
@@ -17,11 +17,16 @@ use crate::error::{Error, ErrorKind, Result};
 /// assert!(filled.publish()?.stored);
 /// # Ok::<(), larder::Error>(())
 /// ```
-#[derive(Debug)]
 #[must_use = "a reservation that is dropped is abandoned"]
 pub struct Reservation {
     cache: Cache,
     reserved: Reserved,
+}
+
+impl std::fmt::Debug for Reservation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reservation").field("missing", &self.missing()).finish_non_exhaustive()
+    }
 }
 
 impl Reservation {
@@ -76,15 +81,6 @@ impl Reservation {
     /// # Ok::<(), larder::Error>(())
     /// ```
     pub fn publish(mut self) -> Result<SetOutcome> {
-        let missing = self.missing();
-        if missing > 0 {
-            return Err(Error::new(
-                ErrorKind::ItemTooLarge,
-                format!(
-                    "the reservation is {missing} bytes larger than what has arrived; reserve the value's exact length"
-                ),
-            ));
-        }
         let cache = self.cache.clone();
         cache.engine().publish(&mut self.reserved).map(SetOutcome::of)
     }

@@ -11,11 +11,16 @@ use crate::error::Result;
 ///
 /// # Examples
 /// See [`Cache::update`].
-#[derive(Debug)]
 pub struct Update<'a> {
     engine: &'a Engine,
     seen: &'a [Option<Seen>],
     effects: Vec<Effect>,
+}
+
+impl std::fmt::Debug for Update<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Update").field("keys", &self.effects.len()).finish_non_exhaustive()
+    }
 }
 
 impl Update<'_> {

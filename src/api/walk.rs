@@ -82,8 +82,8 @@ impl Cache {
         Entry { key: visited.key, value: None, metadata }
     }
 
-    /// Goes on with a scan: returns about `count` entries (keys and metadata, no values) and the cursor to go on from,
-    /// None at the end. A step may return no entry though the scan is not at its end.
+    /// Goes on with a scan: returns about `count` entries (keys and metadata, no values), a few more or fewer, and the
+    /// cursor to go on from, None at the end. A step may return no entry though the scan is not at its end.
     ///
     /// Every key that is there during the whole scan is returned at least once, though the cache grows, shrinks and
     /// evicts meanwhile. Nothing is kept between the steps.
@@ -179,7 +179,7 @@ impl Cache {
             let same = |item: crate::slab::ItemRef<'_>| {
                 item.value() == &*copied.value && item.attributes().token == copied.attributes.token
             };
-            return removed(engine.remove(key, |_, item| same(item), |_| ()));
+            return removed(engine.drop_item(key, |_, item| same(item), |_| ()));
         };
         let metadata = Metadata::of(engine, &pinned.item().attributes(), pinned.value().len());
         if keep(&visited.key, pinned.value(), &metadata) {
@@ -187,7 +187,7 @@ impl Cache {
         }
         // The pin keeps the locator from being given to another item.
         let locator = pinned.slot().locator();
-        removed(engine.remove(key, |found, _| Some(found.locator) == locator, |_| ()))
+        removed(engine.drop_item(key, |found, _| Some(found.locator) == locator, |_| ()))
     }
 }
 

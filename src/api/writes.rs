@@ -236,7 +236,7 @@ impl Cache {
         self.engine().touch(self.key(key), Expiry::At(unix_ms))
     }
 
-    /// Lets a value live for ever. False if there is no value, or if it does so already.
+    /// Takes a value's deadline away. False if there is no value, or if it has none already. A time to idle stays.
     ///
     /// # Examples
     /// ```

@@ -36,7 +36,7 @@ use crate::events::{Hub, Listener};
 pub(crate) use crate::index::Key;
 use crate::policy::{EvictionPolicy, Objective};
 use crate::shard::{Automove, Context, Locked, Progress, Settings, Shard, Shortage};
-use crate::slab::{Account, Arena, Classes, Ledger, MAX_KEY_LEN};
+use crate::slab::{Account, Arena, Classes, Ledger, MAX_KEY_LEN, Prepaid};
 
 pub(crate) use geometry::Geometry;
 pub(crate) use numbers::Arithmetic;
@@ -176,8 +176,8 @@ impl Engine {
         Ok(())
     }
 
-    /// What a value larger than allowed, or than could ever fit, is told.
-    pub(crate) fn check_value(&self, key_len: usize, value_len: usize) -> Result<()> {
+    /// What a value larger than allowed, or than could ever fit, is told. `beside`: bytes that it needs room beside.
+    pub(crate) fn check_value(&self, key_len: usize, value_len: usize, beside: u64) -> Result<()> {
         let most = self.ctx.settings.max_item_size;
         if value_len > most {
             return Err(Error::new(
@@ -189,26 +189,32 @@ impl Engine {
         if self.ctx.classes.of(key_len + value_len + 64).is_some() {
             return Ok(());
         }
-        let (ledger, arena) = (&self.ctx.arena.ledger, &self.ctx.arena);
-        let needed = arena.span_charge(key_len + value_len + 64);
-        let room = ledger.room().saturating_sub(self.shards.len() as u64 * 4096);
-        let (kind, room) = match room.saturating_sub(ledger.of(Account::Side)) {
-            now if needed <= now => return Ok(()),
-            now if needed <= room => (ErrorKind::OutOfMemory, now),
-            _ => (ErrorKind::ItemTooLarge, room),
+        let needed = self.ctx.arena.span_charge(key_len + value_len + 64);
+        let (kind, room) = match self.room_for_spans() {
+            (_, now) if needed + beside <= now => return Ok(()),
+            (ever, now) if needed <= ever => (ErrorKind::OutOfMemory, now.saturating_sub(beside)),
+            (ever, _) => (ErrorKind::ItemTooLarge, ever),
         };
-        Err(Error::new(kind, format!("the value has {value_len} bytes; items may use {room} bytes of memory in all")))
+        Err(Error::new(kind, format!("the value has {value_len} bytes; there is room for one of {room} at most")))
+    }
+
+    /// The most that could ever be had for large values by evicting everything else, and that could be had now: beside
+    /// copies, values being filled, and values that readers hold.
+    pub(crate) fn room_for_spans(&self) -> (u64, u64) {
+        let (ledger, arena) = (&self.ctx.arena.ledger, &self.ctx.arena);
+        let ever = ledger.room().saturating_sub(self.shards.len() as u64 * 4096);
+        (ever, ever.saturating_sub(ledger.of(Account::Side) + arena.held_spans()))
     }
 
     /// Does something under a key's shard's lock, again and again while memory for it has to be found elsewhere first.
     pub(crate) fn write<R>(
         &self,
         hash: u64,
-        mut op: impl FnMut(&mut Locked<'_>, &mut u64) -> std::result::Result<R, Shortage>,
+        mut op: impl FnMut(&mut Locked<'_>, &mut Prepaid) -> std::result::Result<R, Shortage>,
     ) -> Result<R> {
         let shard = self.shard(hash);
         shard.prefetch(hash);
-        let mut prepaid = 0;
+        let mut prepaid = Prepaid::default();
         let mut patience = Patience::default();
         let result = loop {
             let mut locked = shard.lock(&self.ctx);
@@ -225,7 +231,7 @@ impl Engine {
                 }
             }
         };
-        self.ctx.arena.ledger.release(Account::Slab, prepaid);
+        self.ctx.arena.settle(prepaid);
         result
     }
 
@@ -235,12 +241,13 @@ impl Engine {
         shortage: Shortage,
         home: &Shard,
         patience: &mut Patience,
-        prepaid: &mut u64,
+        prepaid: &mut Prepaid,
     ) -> Result<()> {
         let arena = &self.ctx.arena;
         patience.rounds += 1;
         match shortage {
             Shortage::Memory(e) => Err(e),
+            Shortage::Span(len) => arena.prepare_span(prepaid, len),
             Shortage::Page => {
                 let kind = self.policy().0;
                 let may_refuse = kind.is_volatile() || kind == EvictionPolicy::NoEviction;
@@ -259,12 +266,13 @@ impl Engine {
             }
             Shortage::Bytes(bytes) => {
                 arena.trim_pool(bytes);
-                let missing = bytes.saturating_sub(*prepaid);
+                let missing = bytes.saturating_sub(prepaid.bytes);
                 if arena.ledger.charge(Account::Slab, missing) {
-                    *prepaid += missing;
+                    prepaid.bytes += missing;
                     return Ok(());
                 }
-                if patience.is_over(arena.ledger.used()) {
+                // Nothing is evicted in vain.
+                if bytes > self.room_for_spans().1 || patience.is_over(arena.ledger.used()) {
                     return Err(Error::new(
                         ErrorKind::OutOfMemory,
                         format!(

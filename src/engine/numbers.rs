@@ -78,9 +78,7 @@ impl Engine {
                 let now = unsigned(text)?;
                 let next = if down { now.saturating_sub(by) } else { now.wrapping_add(by) };
                 let mut new = next.to_string().into_bytes();
-                if down {
-                    new.resize(new.len().max(text.len()), b' ');
-                }
+                new.resize(new.len().max(text.len()), b' ');
                 Ok((new, i128::from(next)))
             }
             Arithmetic::Signed { by, .. } => {

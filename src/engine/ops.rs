@@ -4,7 +4,7 @@ use super::{Engine, Key};
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::KeyEventClass;
 use crate::index::{Counter, Pinned, Session};
-use crate::shard::{Cause, Found, Locked, New, Read, Stored};
+use crate::shard::{Cause, Found, Locked, New, Origin, Read, Stored};
 use crate::slab::{Account, Attributes, ItemRef, Kind, MAX_TAGS, TagSet};
 
 /// When a new value ends.
@@ -90,6 +90,14 @@ pub(crate) enum Reading<'a> {
     Copied(Box<Copied<'a>>),
 }
 
+/// What came of a copy that was to be made of something changed first.
+enum Touched<'a> {
+    Yes(Box<Copied<'a>>),
+    /// It could not be changed.
+    No,
+    Missing,
+}
+
 /// Bytes charged for a copy beside the value's own.
 const COPY_OVERHEAD: u64 = 64;
 
@@ -135,6 +143,20 @@ impl Engine {
     #[cold]
     #[inline(never)]
     pub(crate) fn copy(&self, key: Key<'_>, read: Read, limited: bool) -> Result<Option<Box<Copied<'_>>>> {
+        Ok(match self.copy_touched(key, read, limited, |_, _| true)? {
+            Touched::Yes(copied) => Some(copied),
+            Touched::No | Touched::Missing => None,
+        })
+    }
+
+    /// The same of what `touch` has changed, under the same lock.
+    fn copy_touched(
+        &self,
+        key: Key<'_>,
+        read: Read,
+        limited: bool,
+        mut touch: impl FnMut(&mut Locked<'_>, Found) -> bool,
+    ) -> Result<Touched<'_>> {
         self.before();
         let ledger = &self.ctx.arena.ledger;
         for _ in 0..64 {
@@ -146,7 +168,7 @@ impl Engine {
                     session.count(Counter::GetMisses);
                     session.count_in(key.namespace, false);
                 }
-                return Ok(None);
+                return Ok(Touched::Missing);
             };
             let charged = locked.item(found.locator).value_len() as u64 + COPY_OVERHEAD;
             if !limited {
@@ -157,6 +179,10 @@ impl Engine {
                 self.ctx.arena.trim_pool(charged);
                 continue;
             }
+            if !touch(&mut locked, found) {
+                ledger.release(Account::Side, charged);
+                return Ok(Touched::No);
+            }
             if read == Read::Use {
                 locked.note_use(found);
                 session.count(Counter::GetHits);
@@ -165,7 +191,7 @@ impl Engine {
             session.count(Counter::CopiedGuards);
             let item = locked.item(found.locator);
             let (value, attributes) = (item.value().into(), item.attributes());
-            return Ok(Some(Box::new(Copied { value, attributes, engine: self, charged })));
+            return Ok(Touched::Yes(Box::new(Copied { value, attributes, engine: self, charged })));
         }
         Err(Error::new(
             ErrorKind::TooManyGuards,
@@ -270,7 +296,7 @@ impl Engine {
     pub(crate) fn set(&self, key: Key<'_>, parts: &[&[u8]], spec: &SetSpec) -> Result<Outcome> {
         let vlen = parts.iter().map(|p| p.len()).sum();
         Self::check_key(key.bytes)?;
-        self.check_value(key.bytes.len(), vlen)?;
+        self.check_value(key.bytes.len(), vlen, 0)?;
         self.before();
         let mut place = None;
         let tags = Self::tags_of(spec, key.namespace, &mut place)?;
@@ -283,7 +309,8 @@ impl Engine {
             }
             let before = found.map(|f| locked.item(f.locator).attributes());
             let attributes = self.attributes(locked, key, spec, before);
-            let new = New { hash: key.hash, key: key.bytes, parts, vlen, attributes, tags };
+            let (key_bytes, origin) = (key.bytes, Origin::Given);
+            let new = New { hash: key.hash, key: key_bytes, parts, vlen, attributes, tags, origin };
             let over = matches!(spec.condition, Condition::Present | Condition::Token(_));
             match locked.store(&new, found, over, &mut arrival, prepaid)? {
                 Stored::Yes => {
@@ -320,12 +347,12 @@ impl Engine {
 
     /// Sees to it that an item has a check-and-set token, and returns it.
     pub(crate) fn token(&self, key: Key<'_>) -> Result<Option<u64>> {
-        self.rewrite(key, Change::Form, |attributes, value, locked| {
+        self.rewrite(key, Change::Form, |attributes, _, locked| {
             if attributes.token.is_some() {
                 return Rewrite::Leave(attributes.token);
             }
             let token = locked.new_token();
-            Rewrite::Store(Attributes { token: Some(token), ..attributes }, vec![Piece::All(value.len())], Some(token))
+            Rewrite::Store(Attributes { token: Some(token), ..attributes }, vec![Piece::Old], Some(token))
         })
         .map(Option::flatten)
     }
@@ -366,13 +393,17 @@ impl Engine {
                 Rewrite::Refuse(error) => return Ok(Err(error)),
                 Rewrite::Store(attributes, pieces, result) => (attributes, pieces, result),
             };
+            let same = matches!(pieces[..], [Piece::Old]);
+            let origin = if same { Origin::Same } else { Origin::Changed };
             let parts: Vec<&[u8]> = pieces.iter().map(|piece| piece.bytes(value)).collect();
             let vlen = parts.iter().map(|p| p.len()).sum();
-            if let Err(error) = self.check_value(key.bytes.len(), vlen) {
+            // What is there is held, in place or in a copy, until the new one is written.
+            let held = if self.ctx.classes.of(value.len()).is_some() { 0 } else { value.len() as u64 };
+            if let Err(error) = self.check_value(key.bytes.len(), vlen, held) {
                 return Ok(Err(error));
             }
-            let new = New { hash: key.hash, key: key.bytes, parts: &parts, vlen, attributes, tags: tags.as_ref() };
-            locked.is_same = !matches!(change, Change::Value(_));
+            let (key_bytes, tags) = (key.bytes, tags.as_ref());
+            let new = New { hash: key.hash, key: key_bytes, parts: &parts, vlen, attributes, tags, origin };
             match locked.store(&new, Some(found), true, &mut None, prepaid)? {
                 Stored::Gone => Ok(Ok(None)),
                 _ => {
@@ -394,8 +425,8 @@ impl Engine {
     /// Adds bytes after, or before, a value; keeps everything else. False if there is none.
     pub(crate) fn extend(&self, key: Key<'_>, bytes: &[u8], in_front: bool) -> Result<bool> {
         let change = Change::Value(if in_front { "prepend" } else { "append" });
-        let done = self.rewrite(key, change, |before, value, locked| {
-            let (own, added) = (Piece::All(value.len()), Piece::Other(bytes.to_vec()));
+        let done = self.rewrite(key, change, |before, _, locked| {
+            let (own, added) = (Piece::Old, Piece::Other(bytes.to_vec()));
             let pieces = if in_front { vec![added, own] } else { vec![own, added] };
             let attributes = Attributes { token: before.token.map(|_| locked.new_token()), ..before };
             Rewrite::Store(attributes, pieces, ())
@@ -428,25 +459,77 @@ impl Engine {
             let found = locked.find(key.hash, key.namespace, key.bytes);
             found.map(|found| {
                 locked.note_use(found);
-                let is_set = locked.set_deadline(found, deadline);
-                if is_set {
-                    locked.happened(KeyEventClass::Generic, "expire", key.namespace, key.bytes);
-                }
-                (is_set, deadline)
+                Self::set_deadline(&mut locked, found, key, deadline)
             })
         };
         let touched = match now_done {
             None => false,
-            Some((true, _)) => true,
-            // The small header cannot hold a deadline years away: the item is stored anew with a large one.
-            Some((false, deadline)) => self
-                .rewrite(key, Change::Deadline, |before, value, _| {
-                    Rewrite::Store(Attributes { deadline, ..before }, vec![Piece::All(value.len())], ())
-                })?
-                .is_some(),
+            Some(true) => true,
+            Some(false) => self.store_anew(key, expiry)?,
         };
         self.ctx.sessions.current().count(if touched { Counter::TouchHits } else { Counter::TouchMisses });
         Ok(touched)
+    }
+
+    /// Changes when an item ends, in place, and tells of it. False if its header cannot hold that.
+    fn set_deadline(locked: &mut Locked<'_>, found: Found, key: Key<'_>, deadline: u64) -> bool {
+        let is_set = locked.set_deadline(found, deadline);
+        if is_set {
+            locked.happened(KeyEventClass::Generic, "expire", key.namespace, key.bytes);
+        }
+        is_set
+    }
+
+    /// Reads a value and changes when it ends, in one hold of the lock.
+    pub(crate) fn get_and_touch(&self, key: Key<'_>, expiry: Expiry) -> Result<Option<Reading<'_>>> {
+        self.before();
+        let (shard, session) = (self.shard(key.hash), self.ctx.sessions.current());
+        let count = |hit: bool| {
+            session.count(if hit { Counter::TouchHits } else { Counter::TouchMisses });
+            session.count(if hit { Counter::GetHits } else { Counter::GetMisses });
+            session.count_in(key.namespace, hit);
+        };
+        loop {
+            let Some(hazard) = session.take_hazard() else {
+                let touch = |locked: &mut Locked<'_>, found| {
+                    let deadline = self.deadline(locked.now, expiry);
+                    Self::set_deadline(locked, found, key, deadline)
+                };
+                let touched = match self.copy_touched(key, Read::Use, true, touch)? {
+                    Touched::Yes(copied) => Some(copied),
+                    Touched::Missing => None,
+                    Touched::No => {
+                        self.store_anew(key, expiry)?;
+                        continue;
+                    }
+                };
+                session.count(if touched.is_some() { Counter::TouchHits } else { Counter::TouchMisses });
+                return Ok(touched.map(Reading::Copied));
+            };
+            let mut locked = shard.lock(&self.ctx);
+            let Some(found) = locked.find(key.hash, key.namespace, key.bytes) else {
+                count(false);
+                return Ok(None);
+            };
+            let deadline = self.deadline(locked.now, expiry);
+            if Self::set_deadline(&mut locked, found, key, deadline) {
+                locked.note_use(found);
+                count(true);
+                let found = Pinned::hold(&self.ctx.arena, &shard.table, found.place, found.slot, session, hazard);
+                return Ok(found.map(Reading::Pinned));
+            }
+            drop(locked);
+            self.store_anew(key, expiry)?;
+        }
+    }
+
+    /// For an item whose small header cannot hold a deadline years away: stores it anew with a large one.
+    fn store_anew(&self, key: Key<'_>, expiry: Expiry) -> Result<bool> {
+        let stored = self.rewrite(key, Change::Deadline, |before, _, locked| {
+            let deadline = self.deadline(locked.now, expiry);
+            Rewrite::Store(Attributes { deadline, ..before }, vec![Piece::Old], ())
+        })?;
+        Ok(stored.is_some())
     }
 
     fn deadline(&self, now: u64, expiry: Expiry) -> u64 {
@@ -487,13 +570,25 @@ impl Engine {
         only: impl FnOnce(Found, ItemRef<'_>) -> bool,
         look: impl FnOnce(ItemRef<'_>) -> R,
     ) -> Option<R> {
+        let seen = self.drop_item(key, only, look);
+        let session = self.ctx.sessions.current();
+        session.count(if seen.is_some() { Counter::DeleteHits } else { Counter::DeleteMisses });
+        seen
+    }
+
+    /// The same for what nobody asked to be removed by its key: it counts as no deletion.
+    pub(crate) fn drop_item<R>(
+        &self,
+        key: Key<'_>,
+        only: impl FnOnce(Found, ItemRef<'_>) -> bool,
+        look: impl FnOnce(ItemRef<'_>) -> R,
+    ) -> Option<R> {
         self.before();
         let mut locked = self.shard(key.hash).lock(&self.ctx);
-        let found = locked.find(key.hash, key.namespace, key.bytes);
-        let found = found.filter(|&f| only(f, locked.item(f.locator)));
-        let session = self.ctx.sessions.current();
-        session.count(if found.is_some() { Counter::DeleteHits } else { Counter::DeleteMisses });
-        let found = found?;
+        let found = locked.find(key.hash, key.namespace, key.bytes)?;
+        if !only(found, locked.item(found.locator)) {
+            return None;
+        }
         let seen = look(locked.item(found.locator));
         locked.remove(found, Cause::Removed);
         locked.after_write();
@@ -503,15 +598,15 @@ impl Engine {
 
 /// A piece of a new value.
 enum Piece {
-    /// The first bytes of the old value: all of them.
-    All(usize),
+    /// The old value.
+    Old,
     Other(Vec<u8>),
 }
 
 impl Piece {
     fn bytes<'a>(&'a self, old: &'a [u8]) -> &'a [u8] {
         match self {
-            Piece::All(len) => &old[..*len],
+            Piece::Old => old,
             Piece::Other(bytes) => bytes,
         }
     }

@@ -3,7 +3,7 @@
 use super::{Condition, Engine, Key, Outcome, SetSpec};
 use crate::error::{Error, ErrorKind, Result};
 use crate::policy::Arrival;
-use crate::shard::{Found, New, Room};
+use crate::shard::{For, Found, New, Origin, Room};
 use crate::slab::Filling;
 
 /// A chunk that nobody sees yet.
@@ -44,7 +44,7 @@ impl Engine {
     /// Memory for a value of `vlen` bytes, on the ledger from now on.
     pub(crate) fn reserve(&self, key: Key<'_>, vlen: usize, spec: &SetSpec) -> Result<Reserved> {
         Self::check_key(key.bytes)?;
-        self.check_value(key.bytes.len(), vlen)?;
+        self.check_value(key.bytes.len(), vlen, 0)?;
         let mut place = None;
         let tags = Self::tags_of(spec, key.namespace, &mut place)?;
         self.before();
@@ -52,13 +52,14 @@ impl Engine {
         let (filling, arrival) = self.write(key.hash, |locked, prepaid| {
             locked.check_table_room(1)?;
             let attributes = self.attributes(locked, key, spec, None);
-            let new = New { hash: key.hash, key: key.bytes, parts: &[], vlen, attributes, tags };
+            let origin = Origin::Given;
+            let new = New { hash: key.hash, key: key.bytes, parts: &[], vlen, attributes, tags, origin };
             let arrival = *known.get_or_insert_with(|| locked.announce(key.hash, new.item_len()));
-            let locator = match locked.stage(&new, Some(&arrival), prepaid)? {
+            let locator = match locked.stage(&new, For::Newcomer(&arrival), prepaid)? {
                 Room::At(locator) => locator,
                 // Memory is being asked for before the value is known: it is given, whatever the policy makes of it
                 // later.
-                Room::TurnedAway => match locked.stage(&new, None, prepaid)? {
+                Room::TurnedAway => match locked.stage(&new, For::NewKey, prepaid)? {
                     Room::At(locator) => locator,
                     Room::TurnedAway => return Err(locked.out_of_memory().into()),
                 },
@@ -71,29 +72,37 @@ impl Engine {
 
     /// Publishes a reserved value, under its options' conditions as they are now.
     pub(crate) fn publish(&self, reserved: &mut Reserved) -> Result<Outcome> {
-        let Some(filling) = reserved.filling.take() else { return Ok(Outcome::default()) };
+        let missing = reserved.missing();
+        if missing > 0 {
+            return Err(Error::new(
+                ErrorKind::ItemTooLarge,
+                format!(
+                    "the reservation is {missing} bytes larger than what has arrived; reserve the value's exact length"
+                ),
+            ));
+        }
+        let Some(filling) = &reserved.filling else { return Ok(Outcome::default()) };
         self.before();
         let key = Key { namespace: reserved.namespace, bytes: &reserved.key, hash: reserved.hash };
         let mut locked = self.shard(key.hash).lock(&self.ctx);
-        let locator = filling.finish(&mut locked.core.slab, &self.ctx.arena);
         let (mut outcome, found, go_on) = Self::judge(&mut locked, key, &reserved.spec);
         if !go_on {
-            locked.retire_unpublished(locator);
+            drop(locked);
+            self.abandon(reserved);
             return Ok(outcome);
         }
         let before = found.map(|f| locked.item(f.locator).attributes());
-        let mut wanted = self.attributes(&mut locked, key, &reserved.spec, before);
-        let reserved_as = locked.item(locator).attributes();
-        if !locked.core.slab.rewrite_header(&self.ctx.arena, locator, &wanted) {
-            // The value that was there has a token, or an idle time to keep, for which the reserved header has no room.
-            wanted.token = reserved_as.token.and(wanted.token);
-            wanted.idle_ms = reserved_as.idle_ms;
-            if !locked.core.slab.rewrite_header(&self.ctx.arena, locator, &wanted) {
-                let (generation, sequence) = (wanted.generation, wanted.sequence);
-                wanted = crate::slab::Attributes { generation, sequence, ..reserved_as };
-                locked.core.slab.rewrite_header(&self.ctx.arena, locator, &wanted);
-            }
+        let wanted = self.attributes(&mut locked, key, &reserved.spec, before);
+        if !locked.core.slab.rewrite_header(&self.ctx.arena, filling.locator(), &wanted) {
+            // What is there has a token, an idle time or a far deadline to keep, for which the reserved header has no
+            // room.
+            drop(locked);
+            let outcome = self.set(key, &[filling.bytes()], &reserved.spec);
+            self.abandon(reserved);
+            return outcome;
         }
+        let Some(filling) = reserved.filling.take() else { return Ok(Outcome::default()) };
+        let locator = filling.finish(&mut locked.core.slab, &self.ctx.arena);
         locked.publish(key.hash, locator, Some(reserved.arrival))?;
         Self::tell_stored(&mut locked, key, &reserved.spec);
         locked.after_write();

@@ -15,8 +15,8 @@ use smallvec::SmallVec;
 
 use super::{Engine, Key, Patience, SetSpec};
 use crate::error::{Error, ErrorKind, Result};
-use crate::shard::{Cause, Locked, New, Room, Shortage};
-use crate::slab::{Attributes, Locator};
+use crate::shard::{Cause, For, Locked, New, Origin, Room, Shortage};
+use crate::slab::{Attributes, Locator, Prepaid};
 
 /// What was there when an update began.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,11 +57,21 @@ impl Engine {
                 keys.iter().map(|&key| Self::see(self.locked(&mut locks, key), key)).collect::<Vec<_>>()
             };
             let (effects, result) = decide(&seen);
+            let mut beside = 0;
             for (key, effect) in keys.iter().zip(&effects) {
                 if let Effect::Store(value, spec) = effect {
-                    self.check_value(key.bytes.len(), value.len())?;
                     Self::tags_of(spec, key.namespace, &mut None)?;
+                    self.check_value(key.bytes.len(), value.len(), beside)?;
+                    // They are there all at once.
+                    beside += (key.bytes.len() + value.len()) as u64;
                 }
+            }
+            let most = self.room_for_spans().1;
+            if beside > most {
+                return Err(Error::new(
+                    ErrorKind::OutOfMemory,
+                    format!("the update's values have {beside} bytes in all; there is room for {most} at most"),
+                ));
             }
             if self.apply(keys, &seen, &effects)? {
                 return Ok(result);
@@ -101,12 +111,14 @@ impl Engine {
 
     /// Steps 3 to 5. False if something has changed meanwhile.
     fn apply(&self, keys: &[Key<'_>], seen: &[Option<Seen>], effects: &[Effect]) -> Result<bool> {
-        let mut prepaid = 0;
+        let mut prepaid = Prepaid::at_once();
         let mut patience = Patience::default();
         let result = loop {
             // Listeners are told when all the locks were given back.
             let _later = self.ctx.hub.hold_back();
             let mut locks = self.lock_all(keys);
+            // A clear is no shard's business: what is staged before and after one would not be seen together.
+            let generations: SmallVec<[u8; 16]> = self.generations(keys).collect();
             for (_, locked) in &mut locks {
                 locked.asked = patience.rounds > 4;
                 locked.asked_in_vain = patience.rounds > super::MOST_ROUNDS;
@@ -117,7 +129,8 @@ impl Engine {
             let unchanged = keys
                 .iter()
                 .zip(seen)
-                .all(|(&key, seen)| Self::is_as_seen(self.locked(&mut locks, key), key, seen.as_ref()));
+                .all(|(&key, seen)| Self::is_as_seen(self.locked(&mut locks, key), key, seen.as_ref()))
+                && self.is_staged_as(keys, &generations, &mut locks, &staged);
             if shortage.is_none() && unchanged {
                 break self.publish_all(keys, effects, &mut locks, &staged).map(|()| true);
             }
@@ -134,8 +147,26 @@ impl Engine {
                 }
             }
         };
-        self.ctx.arena.ledger.release(crate::slab::Account::Slab, prepaid);
+        self.ctx.arena.settle(prepaid);
         result
+    }
+
+    /// The generations of the keys' namespaces now.
+    fn generations(&self, keys: &[Key<'_>]) -> impl Iterator<Item = u8> {
+        keys.iter().map(|key| self.ctx.namespaces.generation(key.namespace))
+    }
+
+    /// Whether no namespace was cleared since `generations` were read; everything staged is then of them.
+    fn is_staged_as(
+        &self,
+        keys: &[Key<'_>],
+        generations: &[u8],
+        locks: &mut Locks<'_>,
+        staged: &[(usize, Locator)],
+    ) -> bool {
+        let of = |&(i, locator): &(usize, Locator)| self.locked(locks, keys[i]).item(locator).generation();
+        staged.iter().map(of).eq(staged.iter().map(|&(i, _)| generations[i]))
+            && self.generations(keys).eq(generations.iter().copied())
     }
 
     fn stage_all(
@@ -145,7 +176,7 @@ impl Engine {
         effects: &[Effect],
         locks: &mut Locks<'_>,
         staged: &mut SmallVec<[(usize, Locator); 4]>,
-        prepaid: &mut u64,
+        prepaid: &mut Prepaid,
     ) -> Option<(usize, Shortage)> {
         // What this update's large values took so far: with a shortage it all is given back, and has to be had again.
         let mut spans = 0;
@@ -166,9 +197,18 @@ impl Engine {
                 Ok(tags) => tags,
                 Err(error) => return Some((i, error.into())),
             };
-            let parts = [&value[..]];
-            let new = New { hash: key.hash, key: key.bytes, parts: &parts, vlen: value.len(), attributes, tags };
-            match locked.stage(&new, None, prepaid) {
+            let parts: [&[u8]; 1] = [value];
+            let new = New {
+                hash: key.hash,
+                key: key.bytes,
+                parts: &parts,
+                vlen: value.len(),
+                attributes,
+                tags,
+                origin: Origin::Given,
+            };
+            let who = if seen[i].is_some() { For::Replacement } else { For::NewKey };
+            match locked.stage(&new, who, prepaid) {
                 Ok(Room::At(locator)) => {
                     staged.push((i, locator));
                     if self.ctx.classes.of(new.item_len()).is_none() {

@@ -37,7 +37,7 @@ impl Engine {
 
     /// The same, unless a sweep has to come first. False then.
     fn try_clear(&self, namespace: u8) -> bool {
-        let swept = self.shards.iter().map(|s| s.lock(&self.ctx).swept_for()).min().unwrap_or_default();
+        let swept = || self.shards.iter().map(|s| s.lock(&self.ctx).swept_for()).min().unwrap_or_default();
         let done = self.ctx.namespaces.clear(namespace, swept);
         self.flush_count.fetch_add(u64::from(done), Relaxed);
         done
@@ -80,7 +80,7 @@ impl Engine {
     /// The same, unless a sweep has to come before one of them. False then.
     fn try_flushes(&self) -> bool {
         let mut flushes = self.flushes.lock();
-        let later = flushes.split_off(&(self.ctx.now() + 1));
+        let later = flushes.split_off(&self.ctx.now().saturating_add(1));
         let mut due = std::mem::replace(&mut *flushes, later);
         // Cleared before the next one's time is announced, so that nobody reads on in between.
         due.values_mut().for_each(|namespaces| namespaces.retain(|&namespace| !self.try_clear(namespace)));
@@ -102,7 +102,8 @@ impl Engine {
     pub(crate) fn set_max_memory(&self, limit: u64) -> Result<()> {
         let (ledger, least) = (&self.ctx.arena.ledger, (self.shards.len() * self.ctx.arena.page_size() * 4) as u64);
         let least = least.max(64 << 10) + ledger.reserved();
-        let most = self.ctx.arena.address_space() as u64 / 5 * 4;
+        let most = self.ctx.arena.address_space() as u64 / 4;
+        let most = most.max(ledger.limit());
         if !(least..=most).contains(&limit) {
             return Err(Error::new(
                 ErrorKind::InvalidConfig,

@@ -25,10 +25,12 @@ impl Engine {
         self.before();
         let before = found.len();
         for _ in 0..64 {
-            cursor = self.walk_step(namespace, cursor, found)?;
-            if found.len() - before >= count {
+            // Some five items a bucket.
+            let wanted = count.saturating_sub(found.len() - before);
+            if wanted == 0 {
                 break;
             }
+            cursor = self.walk_step(namespace, cursor, (wanted as u64 / 5 + 1).min(STEP), found)?;
         }
         Some(cursor)
     }
@@ -44,11 +46,11 @@ impl Engine {
     }
 
     /// Visits a few buckets under one hold.
-    fn walk_step(&self, namespace: u8, cursor: u64, found: &mut Vec<Visited>) -> Option<u64> {
+    fn walk_step(&self, namespace: u8, cursor: u64, buckets: u64, found: &mut Vec<Visited>) -> Option<u64> {
         let id = self.ctx.hasher.shard(cursor);
         let shard = &self.shards[id];
         let locked = shard.lock(&self.ctx);
-        let last = self.last_of_step(id, cursor, STEP);
+        let last = self.last_of_step(id, cursor, buckets);
         shard.table.each_in_range(cursor, last, |_, slot| {
             let Some(locator) = slot.locator() else { return };
             let item = locked.item(locator);

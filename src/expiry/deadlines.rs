@@ -10,6 +10,9 @@
 //! Lowering a leaf or asking for the first costs O(log pages). A leaf is a lower bound: it may be too early, never too
 //! late.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
 use crate::slab::UnitId;
 
 const NEVER: u64 = u64::MAX;
@@ -85,6 +88,26 @@ impl Deadlines {
         Some((UnitId((node - self.leaves()) as u32), first))
     }
 
+    /// Every unit with a bound, the lowest first; O(log pages) each.
+    pub(crate) fn ascending(&self) -> impl Iterator<Item = (UnitId, u64)> + '_ {
+        // Nodes whose subtrees were not entered yet. A node's value is its lowest leaf's, so the lowest of them leads
+        // on.
+        let mut open = BinaryHeap::new();
+        open.extend(self.tree.get(1).map(|&bound| Reverse((bound, 1))));
+        std::iter::from_fn(move || {
+            loop {
+                let Reverse((bound, node)) = open.pop()?;
+                if bound == NEVER {
+                    return None;
+                }
+                if node >= self.leaves() {
+                    return Some((UnitId((node - self.leaves()) as u32), bound));
+                }
+                open.extend([2 * node, 2 * node + 1].map(|node| Reverse((self.tree[node], node))));
+            }
+        })
+    }
+
     /// Heap bytes, for the ledger.
     pub(crate) fn memory(&self) -> u64 {
         self.tree.capacity() as u64 * 8
@@ -116,6 +139,10 @@ mod tests {
                 if let Some((unit, _)) = first {
                     prop_assert_eq!(model[unit.0 as usize], least);
                 }
+                let all: Vec<_> = tree.ascending().map(|(unit, bound)| (bound, unit.0)).collect();
+                let mut expected: Vec<_> = (0..100).map(|u| (model[u as usize], u)).filter(|e| e.0 != NEVER).collect();
+                expected.sort_unstable();
+                prop_assert_eq!(all, expected);
                 prop_assert_eq!(tree.get(UnitId(unit)).unwrap_or(NEVER), model[unit as usize]);
             }
         }

@@ -17,8 +17,8 @@
 //!
 //! Invariants:
 //! 1. A session is used by one thread at a time. It outlives the thread; the next new thread takes it over.
-//! 2. A hazard slot is in use while it holds something. A leaked guard leaves it so, for whichever thread has the session
-//!    next: its item stays pinned, which costs that item and one of eight slots.
+//! 2. A hazard slot is in use while it holds something. A leaked guard leaves it so, for whichever thread has the
+//!    session next: its item stays pinned, which costs that item and one of eight slots.
 //! 3. Counters are written by the session's thread only, so plain loads and stores count right.
 #![allow(unsafe_code)]
 

@@ -64,8 +64,8 @@ pub(crate) struct Context {
     pub(crate) hub: Arc<Hub>,
     pub(crate) tags: TagTable,
     clock: Box<dyn Clock>,
-    /// The clock's time at internal time 0: a millisecond before the cache was built, so that now is never 0.
-    epoch_ms: u64,
+    /// The clock's time when the cache was built, which is internal time 1: now is never 0.
+    start_ms: u64,
     shards: usize,
     automove: AtomicU8,
     /// When a delayed flush is due: `u64::MAX` for never.
@@ -91,7 +91,7 @@ impl Context {
             sessions: Sessions::new(),
             namespaces: Namespaces::new(),
             settings,
-            epoch_ms: clock.now_ms().saturating_sub(1),
+            start_ms: clock.now_ms(),
             clock,
             shards,
             automove: AtomicU8::new(automove as u8),
@@ -99,20 +99,20 @@ impl Context {
         }
     }
 
-    /// Milliseconds since the cache's start.
+    /// Milliseconds since the cache's start, which is 1.
     #[inline]
     pub(crate) fn now(&self) -> u64 {
-        self.clock.now_ms().saturating_sub(self.epoch_ms)
+        self.clock.now_ms().saturating_sub(self.start_ms).saturating_add(1)
     }
 
     /// Internal time of a Unix time in milliseconds; what is past becomes 1, the earliest deadline there is.
     pub(crate) fn since_start(&self, unix_ms: u64) -> u64 {
-        unix_ms.saturating_sub(self.epoch_ms).max(1)
+        unix_ms.saturating_add(1).saturating_sub(self.start_ms).max(1)
     }
 
     /// Unix time in milliseconds of an internal time.
     pub(crate) fn to_unix(&self, ms: u64) -> u64 {
-        self.epoch_ms.saturating_add(ms)
+        self.start_ms.saturating_add(ms).saturating_sub(1)
     }
 
     pub(crate) fn shard_count(&self) -> usize {

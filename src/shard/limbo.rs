@@ -20,6 +20,8 @@ pub(crate) struct Limbo {
     bytes: u64,
     /// Chunks that were still being read when last looked at.
     held: usize,
+    /// Ledger bytes of the spans among them.
+    held_spans: u64,
 }
 
 impl Limbo {
@@ -36,6 +38,16 @@ impl Limbo {
 
     pub(crate) fn len(&self) -> usize {
         self.waiting.len()
+    }
+
+    /// What waits.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Locator> + '_ {
+        self.waiting.iter().copied()
+    }
+
+    /// Notes the bytes of spans that are held; returns what they were.
+    pub(crate) fn set_held_spans(&mut self, bytes: u64) -> u64 {
+        std::mem::replace(&mut self.held_spans, bytes)
     }
 
     /// Takes out what nobody announces. `announced` is sorted, and was read after everything here left the index.

@@ -48,9 +48,9 @@ pub(crate) use context::{Context, Settings};
 pub(crate) use limbo::Limbo;
 pub(crate) use namespaces::Namespaces;
 pub(crate) use read::Read;
-pub(crate) use space::{Progress, Room, Shortage};
+pub(crate) use space::{For, Progress, Room, Shortage};
 pub(crate) use view::Handle;
-pub(crate) use write::{Found, New, Stored};
+pub(crate) use write::{Found, New, Origin, Stored};
 
 /// See the module.
 #[derive(Debug)]
@@ -200,7 +200,6 @@ impl Shard {
             clears: ctx.namespaces.clears(),
             untagged: ctx.tags.sequence(),
             has_news: false,
-            is_same: false,
             asked: false,
             asked_in_vain: false,
             tries: 0,
@@ -229,8 +228,6 @@ pub(crate) struct Locked<'a> {
     untagged: u64,
     /// Something was queued for listeners or subscribers.
     has_news: bool,
-    /// What is being stored is the value that is there, in another form: nobody needs to know.
-    pub(crate) is_same: bool,
     /// Other shards were asked for a page already.
     pub(crate) asked: bool,
     /// They were asked so often that there is no point in asking again.

@@ -44,13 +44,13 @@ impl Namespaces {
         self.clears.load(Acquire)
     }
 
-    /// Clears a namespace, if its next generation is free to use: every shard has been swept for all clears up to
-    /// `swept`. Otherwise a sweep has to come first.
-    pub(crate) fn clear(&self, namespace: u8, swept: u64) -> bool {
+    /// Clears a namespace, if its next generation is free to use: `swept`, which is only asked if it was used before,
+    /// says up to which clear every shard has been swept. Otherwise a sweep has to come first.
+    pub(crate) fn clear(&self, namespace: u8, swept: impl FnOnce() -> u64) -> bool {
         let mut retired = self.retired.lock();
         let now = self.generation(namespace);
         let next = (now + 1) % GENERATIONS;
-        if retired.get(&(namespace, next)).is_some_and(|&clear| clear > swept) {
+        if retired.get(&(namespace, next)).is_some_and(|&clear| clear > swept()) {
             return false;
         }
         let clear = self.clears.load(Relaxed) + 1;
@@ -70,12 +70,12 @@ mod tests {
     fn a_generation_comes_back_only_after_a_sweep() {
         let namespaces = Namespaces::new();
         for _ in 1..GENERATIONS {
-            assert!(namespaces.clear(3, 0));
+            assert!(namespaces.clear(3, || 0));
         }
-        assert!(!namespaces.clear(3, 0), "the first generation was left by clear 1");
-        assert!(namespaces.clear(4, 0));
-        assert!(namespaces.clear(3, 1));
+        assert!(!namespaces.clear(3, || 0), "the first generation was left by clear 1");
+        assert!(namespaces.clear(4, || 0));
+        assert!(namespaces.clear(3, || 1));
         assert_eq!((namespaces.generation(3), namespaces.generation(4), namespaces.generation(0)), (0, 1, 0));
-        assert!(!namespaces.clear(3, 1));
+        assert!(!namespaces.clear(3, || 1));
     }
 }

@@ -12,7 +12,7 @@ use super::view::View;
 use super::{Automove, Cause, Found, Locked};
 use crate::error::{Error, ErrorKind};
 use crate::policy::{Arrival, EvictionPolicy, Verdict};
-use crate::slab::{Account, ClassId, Freed, Locator, UnitId};
+use crate::slab::{Account, ClassId, Freed, Locator, Prepaid, UnitId};
 
 /// Why there is no room.
 #[derive(Debug)]
@@ -21,6 +21,9 @@ pub(crate) enum Shortage {
     Page,
     /// This many bytes have to be charged by the caller, who gets them from any shard.
     Bytes(u64),
+    /// A span for an item of this length, which was paid for, has to be committed by the caller: that takes too long
+    /// under a lock.
+    Span(usize),
     /// There is none to be had.
     Memory(Error),
 }
@@ -28,6 +31,27 @@ pub(crate) enum Shortage {
 impl From<Error> for Shortage {
     fn from(error: Error) -> Shortage {
         Shortage::Memory(error)
+    }
+}
+
+/// What room is made for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum For<'a> {
+    /// A key that is not stored; the policy may turn it away.
+    Newcomer(&'a Arrival),
+    /// A key that is not stored, and has to be.
+    NewKey,
+    /// Another item of a key that is stored: it may have the spare page, for what it replaces makes up for it.
+    Replacement,
+}
+
+impl<'a> For<'a> {
+    fn arrival(self) -> Option<&'a Arrival> {
+        if let For::Newcomer(arrival) = self { Some(arrival) } else { None }
+    }
+
+    fn is_replacement(self) -> bool {
+        matches!(self, For::Replacement)
     }
 }
 
@@ -50,6 +74,8 @@ pub(crate) enum Progress {
 /// Rounds of `make_space` for one item before a page is squeezed out, so that no write evicts hundreds of items in
 /// vain.
 const ROUNDS: u32 = 8;
+/// Spans up to this many bytes are committed under the shard's lock: some 50 us.
+const COMMIT_INSIDE: u64 = 256 << 10;
 /// Victims of one round at most.
 const BATCH: u64 = 8;
 
@@ -85,34 +111,29 @@ impl Locked<'_> {
     }
 
     /// A chunk or span for an item of `len` bytes.
-    pub(super) fn make_room_for(
-        &mut self,
-        len: usize,
-        arrival: Option<&Arrival>,
-        prepaid: &mut u64,
-    ) -> Result<Room, Shortage> {
+    pub(super) fn make_room_for(&mut self, len: usize, who: For<'_>, prepaid: &mut Prepaid) -> Result<Room, Shortage> {
         match self.ctx.classes.of(len) {
-            Some(class) => self.alloc(class, arrival),
-            None => self.alloc_span(len, arrival, prepaid),
+            Some(class) => self.alloc(class, who),
+            None => self.alloc_span(len, who, prepaid),
         }
     }
 
-    fn alloc(&mut self, class: ClassId, arrival: Option<&Arrival>) -> Result<Room, Shortage> {
-        if self.may_take(class, arrival)
+    fn alloc(&mut self, class: ClassId, who: For<'_>) -> Result<Room, Shortage> {
+        if self.may_take(class, who)
             && let Some(locator) = self.core.slab.alloc(&self.ctx.arena, class)
         {
             return Ok(Room::At(locator));
         }
-        self.alloc_slowly(class, arrival)
+        self.alloc_slowly(class, who)
     }
 
-    fn alloc_slowly(&mut self, class: ClassId, arrival: Option<&Arrival>) -> Result<Room, Shortage> {
+    fn alloc_slowly(&mut self, class: ClassId, who: For<'_>) -> Result<Room, Shortage> {
         let mut refused = None;
         for round in 0.. {
             if !self.core.limbo.is_empty() {
                 self.settle_limbo();
             }
-            if self.may_take(class, arrival) {
+            if self.may_take(class, who) {
                 if let Some(locator) = self.core.slab.alloc(&self.ctx.arena, class) {
                     return Ok(Room::At(locator));
                 }
@@ -133,18 +154,18 @@ impl Locked<'_> {
             let squeeze = round >= ROUNDS && !self.core.may_refuse();
             // Without a page that can be squeezed, for readers' sake, single victims have to do.
             let squeezed = squeeze && self.squeeze_page() == Progress::Made;
-            let progress = if squeezed { Progress::Made } else { self.make_space(Some(class), arrival) };
+            let progress = if squeezed { Progress::Made } else { self.make_space(Some(class), who.arrival()) };
             match progress {
                 Progress::Made => {}
                 Progress::TurnedAway => return Ok(Room::TurnedAway),
                 // Nothing here can leave, but elsewhere it can.
-                Progress::Stuck if self.may_ask_on(arrival) && refused.is_none() => return Err(Shortage::Page),
+                Progress::Stuck if self.may_ask_on(who) && refused.is_none() => return Err(Shortage::Page),
                 Progress::Stuck => break,
             }
         }
         // What is there can be replaced even if something else has eaten the spare page: what it replaces makes up for
         // it.
-        if arrival.is_none()
+        if who.is_replacement()
             && let Ok(Some(page)) = self.ctx.arena.take_page_over()
         {
             self.core.slab.add_page(&self.ctx.arena, &self.ctx.classes, class, page);
@@ -155,15 +176,16 @@ impl Locked<'_> {
         Err(Shortage::Memory(refused.unwrap_or_else(|| self.out_of_memory())))
     }
 
-    fn alloc_span(&mut self, len: usize, arrival: Option<&Arrival>, prepaid: &mut u64) -> Result<Room, Shortage> {
+    fn alloc_span(&mut self, len: usize, who: For<'_>, prepaid: &mut Prepaid) -> Result<Room, Shortage> {
+        self.busy();
         let arena = &self.ctx.arena;
         let charge = arena.span_charge(len);
-        let pooled = if *prepaid >= charge { None } else { arena.take_pooled_span(len) };
-        if let Some(page) = pooled {
+        let ready = prepaid.take_span(len).or_else(|| arena.take_pooled_span(len));
+        if let Some(page) = ready {
             return Ok(Room::At(self.core.slab.add_span(arena, page, len)));
         }
-        if *prepaid >= charge {
-            *prepaid -= charge;
+        if prepaid.bytes >= charge {
+            prepaid.bytes -= charge;
         } else if !arena.ledger.charge(Account::Slab, charge) {
             // Who leaves for a large item is for its own shard's policy to say, newcomer in hand; a round at a time,
             // until that has taken long.
@@ -171,12 +193,20 @@ impl Locked<'_> {
             if long && self.squeeze_page() == Progress::Made {
                 return Err(Shortage::Bytes(charge));
             }
-            if self.make_space(None, arrival) == Progress::TurnedAway {
+            // Nothing is evicted in vain: what readers are inside of stays whatever leaves the index.
+            if !self.can_have(charge) {
+                return Err(Shortage::Memory(self.held_by_readers()));
+            }
+            if self.make_space(None, who.arrival()) == Progress::TurnedAway {
                 return Ok(Room::TurnedAway);
             }
             // Often what has left was as large.
             let Some(page) = self.ctx.arena.take_pooled_span(len) else { return Err(Shortage::Bytes(charge)) };
             return Ok(Room::At(self.core.slab.add_span(&self.ctx.arena, page, len)));
+        }
+        if charge > COMMIT_INSIDE && !prepaid.at_once {
+            prepaid.bytes += charge;
+            return Err(Shortage::Span(len));
         }
         match arena.take_span(len) {
             Ok(page) => Ok(Room::At(self.core.slab.add_span(arena, page, len))),
@@ -189,8 +219,8 @@ impl Locked<'_> {
 
     /// Whether a chunk of this class may be taken: see the module about the spare page.
     #[inline]
-    fn may_take(&self, class: ClassId, arrival: Option<&Arrival>) -> bool {
-        if arrival.is_none() || !self.core.may_refuse() {
+    fn may_take(&self, class: ClassId, who: For<'_>) -> bool {
+        if who.is_replacement() || !self.core.may_refuse() {
             return true;
         }
         let (arena, classes) = (&self.ctx.arena, &self.ctx.classes);
@@ -215,9 +245,36 @@ impl Locked<'_> {
 
     /// Whether other shards can still be asked for a page: for anything if their items may be evicted, else for the
     /// spare page that lets what is there be replaced.
-    fn may_ask_on(&self, arrival: Option<&Arrival>) -> bool {
-        let in_vain = if self.core.may_refuse() { self.asked || arrival.is_some() } else { self.asked_in_vain };
+    fn may_ask_on(&self, who: For<'_>) -> bool {
+        let in_vain = if self.core.may_refuse() { self.asked || !who.is_replacement() } else { self.asked_in_vain };
         self.ctx.shard_count() > 1 && !in_vain
+    }
+
+    /// Whether evicting everything could make room for so many bytes, as far as this shard knows.
+    fn can_have(&self, bytes: u64) -> bool {
+        let (arena, slab) = (&self.ctx.arena, &self.core.slab);
+        let announced = self.ctx.sessions.announced();
+        let read = |raw: &u64| {
+            let locator = Locator::from_offset(*raw as usize * 8);
+            let unit = slab.unit_of(arena, locator);
+            let is_mine = slab.exists(unit) && slab.range(arena, unit).0 == *raw;
+            let in_limbo = || self.core.limbo.iter().any(|waiting| waiting == locator);
+            if is_mine && !in_limbo() { slab.span_charge(arena, locator) } else { 0 }
+        };
+        let held = arena.held_spans() + announced.iter().map(read).sum::<u64>();
+        bytes + held + arena.ledger.of(Account::Side) <= arena.ledger.room()
+    }
+
+    fn held_by_readers(&self) -> Error {
+        let ledger = &self.ctx.arena.ledger;
+        Error::new(
+            ErrorKind::OutOfMemory,
+            format!(
+                "no room: {} of {} bytes are in use, and readers or reservations hold what could be freed",
+                ledger.used(),
+                ledger.room()
+            ),
+        )
     }
 
     pub(crate) fn out_of_memory(&self) -> Error {
@@ -243,6 +300,12 @@ impl Locked<'_> {
                 core.deadlines.set(unit, None);
             }
         });
+        // Usually nothing is left.
+        let spans = core.limbo.iter().map(|locator| core.slab.span_charge(&self.ctx.arena, locator)).sum();
+        let spans_before = core.limbo.set_held_spans(spans);
+        if spans_before != spans {
+            self.ctx.arena.hold_spans(spans_before, spans);
+        }
         self.core.limbo.len() < before
     }
 

@@ -60,6 +60,13 @@ impl View<'_> {
         self.table.find_locator(self.hasher.hash(item.namespace(), item.key()), locator)
     }
 
+    /// Whether a unit may have candidates.
+    fn is_eligible(&self, unit: UnitId) -> bool {
+        self.slab.exists(unit)
+            && self.slab.unit(unit).with_end > 0
+            && self.class.is_none_or(|class| self.slab.unit(unit).class == class)
+    }
+
     /// Up to seven items of a random page of the class.
     fn page_of_class(
         &self,
@@ -202,20 +209,27 @@ impl Store for View<'_> {
     }
 
     fn soonest(&self, mut each: impl FnMut(Candidate<Handle>, u64)) {
-        let Some((unit, _)) = self.deadlines.first() else { return };
-        if !self.slab.exists(unit) {
+        let mut show = |unit: UnitId| {
+            let mut shown = false;
+            for locator in self.slab.chunks(self.arena, unit) {
+                let item = self.slab.item(self.arena, locator);
+                if item.is_free() || !item.has_end() {
+                    continue;
+                }
+                if let Some((place, slot)) = self.in_chunk(locator)
+                    && let Some(candidate) = self.candidate(place, slot)
+                {
+                    each(candidate, item.ends());
+                    shown = true;
+                }
+            }
+            shown
+        };
+        let Some((first, _)) = self.deadlines.first() else { return };
+        if self.is_eligible(first) && show(first) {
             return;
         }
-        for locator in self.slab.chunks(self.arena, unit) {
-            let item = self.slab.item(self.arena, locator);
-            if item.is_free() || !item.has_end() {
-                continue;
-            }
-            if let Some((place, slot)) = self.in_chunk(locator)
-                && let Some(candidate) = self.candidate(place, slot)
-            {
-                each(candidate, item.ends());
-            }
-        }
+        // What ends first is of another class, say. There is none only when no page has any.
+        let _ = self.deadlines.ascending().skip(1).any(|(unit, _)| self.is_eligible(unit) && show(unit));
     }
 }

@@ -4,12 +4,12 @@
 //! chunk and writes the item, *publish* puts it into the table and retires what was there.
 
 use super::read::is_over;
-use super::space::{Room, Shortage};
+use super::space::{For, Room, Shortage};
 use super::{Cause, Locked, Tally};
 use crate::error::Error;
 use crate::index::Place;
 use crate::policy::Arrival;
-use crate::slab::{Attributes, Contents, ItemRef, Locator, Slot, TagSet, UnitId};
+use crate::slab::{Attributes, Contents, ItemRef, Locator, Prepaid, Slot, TagSet, UnitId};
 
 /// An item to be stored.
 #[derive(Debug, Clone, Copy)]
@@ -23,6 +23,18 @@ pub(crate) struct New<'k> {
     pub(crate) attributes: Attributes,
     /// Its tags: as many as the attributes say.
     pub(crate) tags: Option<&'k TagSet>,
+    pub(crate) origin: Origin,
+}
+
+/// Where a new item's value comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// From the program: nobody has read it yet.
+    Given,
+    /// It is made from the value that is there, and was read if that was.
+    Changed,
+    /// It is the value that is there, under another header: nobody needs to be told.
+    Same,
 }
 
 impl New<'_> {
@@ -133,7 +145,12 @@ impl Locked<'_> {
 
     fn uncount_end(&mut self, unit: UnitId) {
         self.core.volatile_items -= 1;
-        self.core.slab.unit_mut(unit).with_end -= 1;
+        let with_end = &mut self.core.slab.unit_mut(unit).with_end;
+        *with_end -= 1;
+        // A bound of nobody's would keep pages that have something to evict from being looked at.
+        if *with_end == 0 {
+            self.core.deadlines.set(unit, None);
+        }
     }
 
     /// The reverse. The item is out of the table, its chunk not yet freed. Returns the bytes of its chunk.
@@ -204,13 +221,8 @@ impl Locked<'_> {
     }
 
     /// Allocates and writes an item that is not in the table yet.
-    pub(crate) fn stage(
-        &mut self,
-        new: &New<'_>,
-        arrival: Option<&Arrival>,
-        prepaid: &mut u64,
-    ) -> Result<Room, Shortage> {
-        let room = self.make_room_for(new.item_len(), arrival, prepaid)?;
+    pub(crate) fn stage(&mut self, new: &New<'_>, who: For<'_>, prepaid: &mut Prepaid) -> Result<Room, Shortage> {
+        let room = self.make_room_for(new.item_len(), who, prepaid)?;
         if let Room::At(locator) = room {
             let tags = new.tags.map_or(&[][..], TagSet::as_slice);
             let contents = Contents { key: new.key, parts: new.parts, vlen: new.vlen, tags };
@@ -244,7 +256,7 @@ impl Locked<'_> {
     pub(crate) fn publish(&mut self, hash: u64, locator: Locator, arrival: Option<Arrival>) -> Result<(), Error> {
         let item = self.item(locator);
         let old = self.find_any(hash, item.namespace(), item.key());
-        self.publish_at(hash, locator, old, arrival)
+        self.publish_at(hash, locator, old, arrival, Origin::Given)
     }
 
     /// The same when it is known what is there.
@@ -254,11 +266,12 @@ impl Locked<'_> {
         locator: Locator,
         old: Option<Found>,
         arrival: Option<Arrival>,
+        origin: Origin,
     ) -> Result<(), Error> {
         let volatile = self.item(locator).has_end();
         if let Some(old) = old {
             let Some(cause) = self.end_of(self.item(old.locator)) else {
-                self.publish_over(old, locator, volatile);
+                self.publish_over(old, locator, volatile, origin);
                 return Ok(());
             };
             self.remove(old, cause);
@@ -271,9 +284,10 @@ impl Locked<'_> {
         self.publish_new(hash, locator, arrival, volatile)
     }
 
-    fn publish_over(&mut self, old: Found, locator: Locator, volatile: bool) {
+    fn publish_over(&mut self, old: Found, locator: Locator, volatile: bool, origin: Origin) {
         let bits = old.slot.bits();
-        let fresh = Slot::new(locator, bits, volatile, false);
+        let fetched = origin != Origin::Given && old.slot.is_fetched();
+        let fresh = Slot::new(locator, bits, volatile, fetched);
         let last = self.shard.table.replace(old.place, fresh);
         let old_size = self.count_out(old.locator);
         self.count_in(locator);
@@ -288,8 +302,8 @@ impl Locked<'_> {
                 self.shard.shared.applied(better, bits, new_size);
             }
         }
-        self.core.counts.stored += 1;
-        if !self.is_same {
+        if origin != Origin::Same {
+            self.core.counts.stored += 1;
             self.leaves(old.locator, Cause::Replaced);
         }
         self.retire(old.locator, old_size);
@@ -357,7 +371,7 @@ impl Locked<'_> {
         known: Option<Found>,
         over: bool,
         arrival: &mut Option<Arrival>,
-        prepaid: &mut u64,
+        prepaid: &mut Prepaid,
     ) -> Result<Stored, Shortage> {
         if known.is_none() {
             self.check_table_room(1)?;
@@ -365,8 +379,11 @@ impl Locked<'_> {
         if known.is_none() && arrival.is_none() {
             *arrival = Some(self.announce(new.hash, new.item_len()));
         }
-        let newcomer = if known.is_none() { arrival.as_ref() } else { None };
-        match self.stage(new, newcomer, prepaid)? {
+        let who = match arrival {
+            Some(arrival) if known.is_none() => For::Newcomer(arrival),
+            _ => For::Replacement,
+        };
+        match self.stage(new, who, prepaid)? {
             Room::TurnedAway => {
                 if let Some(arrival) = arrival {
                     let core = &mut *self.core;
@@ -382,7 +399,7 @@ impl Locked<'_> {
                     self.retire_unpublished(locator);
                     return Ok(Stored::Gone);
                 }
-                self.publish_at(new.hash, locator, known, arrival.take()).map_err(Shortage::Memory)?;
+                self.publish_at(new.hash, locator, known, arrival.take(), new.origin).map_err(Shortage::Memory)?;
                 self.after_write();
                 Ok(Stored::Yes)
             }

@@ -52,6 +52,8 @@ pub(crate) struct Arena {
     free: Mutex<Free>,
     pub(crate) ledger: Ledger,
     commit_failures: AtomicU64,
+    /// Ledger bytes of spans that no eviction can free: being filled, or out of the index and still read.
+    held_spans: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -70,6 +72,30 @@ struct Free {
     surplus: Pieces,
     /// Uncommitted stretches that were spans or pages once: start to length.
     runs: BTreeMap<u32, u32>,
+}
+
+/// Memory for large items that was found while no shard was locked.
+#[derive(Debug, Default)]
+pub(crate) struct Prepaid {
+    /// Charged, and nobody's yet.
+    pub(crate) bytes: u64,
+    /// A committed span that is too large to be committed under a lock, and the length it is for. Charged beside
+    /// `bytes`.
+    span: Option<(PageId, usize)>,
+    /// Spans of any size are committed where they are needed.
+    pub(crate) at_once: bool,
+}
+
+impl Prepaid {
+    /// For who needs several spans at once, and would lose the first for the second.
+    pub(crate) fn at_once() -> Prepaid {
+        Prepaid { at_once: true, ..Prepaid::default() }
+    }
+
+    /// The span that was taken for an item of `len` bytes.
+    pub(crate) fn take_span(&mut self, len: usize) -> Option<PageId> {
+        self.span.take_if(|(_, of)| *of == len).map(|(page, _)| page)
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -156,6 +182,7 @@ impl Arena {
             free: Mutex::new(Free { fresh: 1, ..Free::default() }),
             ledger,
             commit_failures: AtomicU64::new(0),
+            held_spans: AtomicU64::new(0),
         };
         Ok(arena)
     }
@@ -172,6 +199,16 @@ impl Arena {
     /// How often the system refused to commit memory.
     pub(crate) fn commit_failures(&self) -> u64 {
         self.commit_failures.load(Relaxed)
+    }
+
+    /// Bytes of spans that no eviction can free at the moment.
+    pub(crate) fn held_spans(&self) -> u64 {
+        self.held_spans.load(Relaxed)
+    }
+
+    /// More of them, or fewer.
+    pub(crate) fn hold_spans(&self, before: u64, now: u64) {
+        self.held_spans.fetch_add(now.wrapping_sub(before), Relaxed);
     }
 
     /// Committed pages and spans that belong to nobody at the moment.
@@ -368,6 +405,26 @@ impl Arena {
     /// smaller).
     fn span_bytes(&self, len: usize) -> usize {
         os_pages(len).min(len.next_multiple_of(self.page_size))
+    }
+
+    /// Commits a span for an item of `len` bytes, out of what was paid for.
+    pub(crate) fn prepare_span(&self, prepaid: &mut Prepaid, len: usize) -> Result<()> {
+        let page = self.take_span(len)?;
+        prepaid.bytes = prepaid.bytes.saturating_sub(self.span_charge(len));
+        self.settle_span(prepaid.span.replace((page, len)));
+        Ok(())
+    }
+
+    /// Takes back what was not needed.
+    pub(crate) fn settle(&self, prepaid: Prepaid) {
+        self.ledger.release(Account::Slab, prepaid.bytes);
+        self.settle_span(prepaid.span);
+    }
+
+    fn settle_span(&self, span: Option<(PageId, usize)>) {
+        if let Some((page, len)) = span {
+            self.release_span(page, len);
+        }
     }
 
     /// Fresh address space for one item of `len` bytes, committed. Its charge was made by the caller, and stays with

@@ -3,7 +3,7 @@
 //! Invariants:
 //! 1. The chunk is allocated, pinned (its page does not move) and unpublished for as long as its `Filling` exists: the
 //!    bytes are this value's alone, so they are written without a lock.
-//! 2. Every byte was zeroed when the chunk was reserved, so an item published early holds no old data.
+//! 2. It is published only when every byte was written (`engine::reserve`), so that no item holds another's data.
 #![allow(unsafe_code)]
 
 use std::sync::Arc;
@@ -32,6 +32,7 @@ impl Filling {
         let (at, len) = slab.value_place(arena, locator);
         let unit = slab.unit_of(arena, locator);
         slab.unit_mut(unit).pinned += 1;
+        arena.hold_spans(0, slab.span_charge(arena, locator));
         Filling { locator, at, len, filled: 0, _arena: Arc::clone(arena) }
     }
 
@@ -39,7 +40,18 @@ impl Filling {
     pub(crate) fn finish(self, slab: &mut Slab, arena: &Arena) -> Locator {
         let unit = slab.unit_of(arena, self.locator);
         slab.unit_mut(unit).pinned -= 1;
+        arena.hold_spans(slab.span_charge(arena, self.locator), 0);
         self.locator
+    }
+
+    pub(crate) fn locator(&self) -> Locator {
+        self.locator
+    }
+
+    /// What was filled so far.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        // SAFETY: these bytes were written by `push`; invariant 1 - nobody else writes them while this is borrowed.
+        unsafe { std::slice::from_raw_parts(self.at, self.filled) }
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -169,6 +169,12 @@ impl Slab {
         self.unit(self.unit_of(arena, locator)).chunk
     }
 
+    /// Ledger bytes of the span at this locator; 0 for a chunk.
+    pub(crate) fn span_charge(&self, arena: &Arena, locator: Locator) -> u64 {
+        let unit = self.unit(self.unit_of(arena, locator));
+        if unit.class == ClassId::SPAN { arena.span_charge(unit.chunk as usize) } else { 0 }
+    }
+
     /// The item, or free chunk, at a locator of this shard.
     #[inline(always)]
     pub(crate) fn item<'a>(&'a self, arena: &'a Arena, locator: Locator) -> ItemRef<'a> {
@@ -383,7 +389,7 @@ impl Slab {
     }
 
     /// Writes a header and key into a chunk from [`alloc`](Slab::alloc) or [`add_span`](Slab::add_span), and the value
-    /// if it is there already; else the value's bytes become zero, to be filled later.
+    /// if it is there already; else what the chunk held before stays in its place until it is filled (`slab::fill`).
     pub(crate) fn write(&mut self, arena: &Arena, locator: Locator, attributes: &Attributes, contents: &Contents<'_>) {
         let &Contents { key, parts, vlen, tags } = contents;
         debug_assert!(attributes.item_len(key.len(), vlen) <= self.chunk_of(arena, locator) as usize);
@@ -398,7 +404,6 @@ impl Slab {
                 at = at.add(n);
                 left -= n;
             }
-            at.write_bytes(0, left);
             attributes.write_tail(at.add(left), tags);
         }
     }

@@ -7,13 +7,10 @@ use larder::{Arithmetic, ErrorKind};
 
 use crate::ops::{Condition, Counting, Effect, Expiry, Key, Op, Options, Value};
 use crate::run::{Pending, Run};
-use crate::twin::TokenIs;
 use crate::writes::PLAIN;
 
 /// Reservations that are open at once at most.
 const MOST_PENDING: usize = 3;
-/// Deadlines further from the start than this need a long header.
-const SHORT_DEADLINE_MS: u64 = 1 << 36;
 
 /// What counting comes to: the new number and text, or that it fails.
 fn counted(text: &[u8], counting: &Counting) -> Result<(i128, Vec<u8>), ErrorKind> {
@@ -229,30 +226,6 @@ impl Run<'_> {
         let result = reservation.publish();
         if written < value.len() {
             return assert_eq!(result.unwrap_err().kind(), ErrorKind::ItemTooLarge);
-        }
-        // What the header was not reserved for is not passed on: a token that was not asked for, an idle time, and a
-        // deadline years away.
-        let has_token = self.twin.tokens || options.want_token;
-        let old_deadline = self.twin.items.get(&key).map_or(0, |old| old.deadline);
-        let stored_over = result.as_ref().is_ok_and(|outcome| outcome.stored && outcome.existed);
-        if let Some(old) = self.twin.items.get_mut(&key)
-            && stored_over
-        {
-            old.idle_ms = if options.expiry == Expiry::Keep { 0 } else { old.idle_ms };
-            if !has_token && old.token != TokenIs::Absent {
-                old.token = TokenIs::Absent;
-            }
-        }
-        let far = options.expiry == Expiry::Keep && old_deadline >= SHORT_DEADLINE_MS + 1_600_000_000_000;
-        if far {
-            // Whatever became of the deadline is taken as it is.
-            if let (Ok(outcome), Some(metadata)) = (&result, self.cache(key.space).metadata(&key.bytes()))
-                && outcome.stored
-                && outcome.existed
-                && let Some(old) = self.twin.items.get_mut(&key)
-            {
-                old.deadline = metadata.deadline_ms.unwrap_or(0);
-            }
         }
         self.after_set_with(key, value, &options, None, result);
     }

@@ -118,36 +118,33 @@ impl<'c> Run<'c> {
 
     fn get_and_touch(&mut self, key: Key, ttl_ms: u64) {
         let deadline = self.twin.now + ttl_ms;
-        let touches = self.cache(0).stats().touch_hits;
         let result = self.cache(key.space).get_and_touch(&key.bytes(), Duration::from_millis(ttl_ms));
-        let touched = self.cache(0).stats().touch_hits > touches;
-        if let Err(error) = &result
-            && !touched
-        {
-            let len = self.twin.items.get(&key).expect("only what is there is touched").value.len();
-            self.check_refusal(error, len);
-            self.twin.used(key);
-            return;
+        let guard = match result {
+            Ok(guard) => guard,
+            // Neither read nor touched.
+            Err(error) if error.kind() == ErrorKind::TooManyGuards => {
+                assert!(self.guards.len() >= IN_PLACE, "too many guards, with {}", self.guards.len());
+                return;
+            }
+            Err(error) => {
+                let len = self.twin.items.get(&key).expect("only what is there is touched").value.len();
+                return self.check_refusal(&error, len);
+            }
+        };
+        self.count_get(key, guard.is_some());
+        // Also of what is gone now: it may have left after it was touched, with an end that it had not before.
+        if let Some(item) = self.twin.items.get_mut(&key) {
+            item.deadline = deadline;
         }
-        if !self.observe(key, touched) {
+        if !self.observe(key, guard.is_some()) {
             return;
         }
         self.twin.used(key);
-        self.twin.items.get_mut(&key).expect("it was observed").deadline = deadline;
-        self.twin.settle();
-        match result {
-            Ok(guard) => {
-                let found = self.observe_value(key, guard.as_deref());
-                self.count_get(key, found);
-                if let Some(guard) = guard {
-                    self.twin.check_metadata(key, &guard.metadata());
-                }
-            }
-            Err(error) => {
-                assert_eq!(error.kind(), ErrorKind::TooManyGuards, "{error}");
-                assert!(self.guards.len() >= IN_PLACE, "too many guards, with {}", self.guards.len());
-            }
+        if let Some(guard) = guard {
+            self.observe_value(key, Some(&guard));
+            self.twin.check_metadata(key, &guard.metadata());
         }
+        self.twin.settle();
     }
 
     pub(crate) fn hold(&mut self, key: Key) {

@@ -95,7 +95,7 @@ pub(crate) fn play(policy: EvictionPolicy, setup: &Setup, ops: &[Op]) {
     let clock = ManualClock::new(START_MS);
     let mut builder = Cache::builder()
         .max_memory(setup.max_memory)
-        .address_space(1 << 20)
+        .address_space(2 << 20)
         .page_size(1024)
         .expiry_lag(std::time::Duration::ZERO)
         .chunk_size(32)
