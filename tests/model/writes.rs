@@ -70,7 +70,15 @@ impl Run<'_> {
     pub(crate) fn store(&mut self, op: &Op) {
         match *op {
             Op::Set(key, value) => {
+                let turned_away = self.cache(0).stats().turned_away;
                 let result = self.cache(key.space).set(&key.bytes(), &value.bytes());
+                if self.cache(0).stats().turned_away > turned_away {
+                    // Only a new key is turned away: nothing is there.
+                    assert!(result.is_ok());
+                    self.noticed += 1;
+                    self.observe(key, false);
+                    return;
+                }
                 self.after_set(key, value, result);
             }
             Op::SetWith(key, value, options) => {
