@@ -181,7 +181,7 @@ impl Cache {
     }
 
     #[inline(always)]
-    pub(super) fn engine(&self) -> &Engine {
+    pub(crate) fn engine(&self) -> &Engine {
         &self.owner.engine
     }
 

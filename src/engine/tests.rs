@@ -1,4 +1,5 @@
-//! The system refuses memory: what cannot be tested from outside, because it takes a fault put in by hand.
+//! What cannot be tested from outside: the system refuses memory, which takes a fault put in by hand; and where in the
+//! table items leave.
 
 use crate::slab::faults;
 use crate::{Cache, ErrorKind, EvictionPolicy, Maintenance};
@@ -85,4 +86,27 @@ fn where_nothing_may_leave_nothing_is_lost() {
     }
     cache.set(b"again", &[1; 100]).unwrap();
     cache.check_invariants();
+}
+
+/// A table must thin out evenly: one that is empty in front and full behind can neither grow nor shrink.
+#[test]
+fn items_leave_from_everywhere() {
+    for policy in EvictionPolicy::ALL.into_iter().filter(|p| !p.is_volatile() && *p != EvictionPolicy::NoEviction) {
+        let builder = Cache::builder().max_memory(4 << 20).shards(1).policy(policy).seed(1);
+        let cache = builder.maintenance(Maintenance::Manual).build().unwrap();
+        for i in 0..30_000u32 {
+            cache.set(&i.to_le_bytes(), &[1; 100]).unwrap();
+        }
+        let before = cache.len();
+        cache.set_max_memory(2 << 20).unwrap();
+        assert!(cache.len() <= before / 3 * 2, "{policy}: {} of {before} items are left", cache.len());
+        let mut parts = [0u64; 32];
+        for entry in &cache {
+            parts[(cache.engine().key(0, &entry.key).hash >> 59) as usize] += 1;
+        }
+        let mean = cache.len() / 32;
+        let (least, most) = (parts.iter().min().unwrap(), parts.iter().max().unwrap());
+        assert!(*least * 2 > mean && *most < mean * 2, "{policy}: from {least} to {most} items, {mean} on average");
+        cache.check_invariants();
+    }
 }

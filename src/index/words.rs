@@ -50,10 +50,6 @@ impl Words {
         Ok(Words { memory: (0..len).map(|_| AtomicU64::new(0)).collect() })
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.memory.len()
-    }
-
     pub(crate) fn eight(&self, at: usize) -> &[AtomicU64; 8] {
         self.memory[at..at + 8].try_into().expect("eight words")
     }
