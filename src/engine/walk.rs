@@ -23,7 +23,8 @@ impl Engine {
     /// the next cursor, None at the end.
     pub(crate) fn walk(&self, namespace: u8, mut cursor: u64, count: usize, found: &mut Vec<Visited>) -> Option<u64> {
         self.before();
-        let before = found.len();
+        // Whoever wants none gets on all the same.
+        let (before, count) = (found.len(), count.max(1));
         for _ in 0..64 {
             // Some five items a bucket.
             let wanted = count.saturating_sub(found.len() - before);
