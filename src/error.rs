@@ -63,6 +63,8 @@ pub enum ErrorKind {
     Decode,
     /// A loader waits, directly or through others, for the load that it is part of.
     RecursiveLoad,
+    /// More tags than an item can have.
+    TooManyTags,
 }
 
 impl Error {

@@ -69,6 +69,17 @@
 //! namespaces never meet. Each has its own [`len`](Cache::len), [`clear`](Cache::clear), walks, and [hits and
 //! misses](Cache::namespace_hits).
 //!
+//! # Groups of items
+//! Items can have [tags](SetOptions::tags); [`Cache::invalidate_tag`] makes all items of a tag misses at once, however
+//! many they are. [`Cache::invalidate_prefix`] and [`Cache::invalidate_if`] remove by key, or by what a closure says,
+//! in steps; [`Cache::invalidate_all`] is [`Cache::clear`].
+//!
+//! # Listening
+//! A [listener](CacheBuilder::eviction_listener) is shown each item that leaves, with the [cause](RemovalCause).
+//! [`Cache::subscribe`] gives a queue of what happens to keys, under the names of Redis's keyspace notifications.
+//! [`EngineEvent`]s, such as changes of parameters, are kept in an [`EventLog`] that can be asked and subscribed to.
+//! What listeners and subscribers are told of a key comes in the order in which it happened.
+//!
 //! # Memory and policies
 //! [`CacheBuilder::max_memory`] is the limit; [`Cache::set_max_memory`] changes it. [`Cache::memory`] says where the
 //! memory is, [`MemoryReport::overhead_per_item`] what an item costs beside its bytes. [`EvictionPolicy`] has the
@@ -111,9 +122,9 @@
 //! it was, apart from items that were evicted in the attempt.
 //!
 //! # User code
-//! Closures (of `read`, `get_many`, `update`, `retain`), loaders and codecs run without any lock. They may use the same
-//! cache, and may panic without harm to it. A [`Clock`] is the exception: it is asked under locks, and must not use the
-//! cache.
+//! Closures (of `read`, `get_many`, `update`, `retain`, `invalidate_if`), loaders, codecs and listeners run without any
+//! lock. They may use the same cache, and may panic without harm to it. A [`Clock`] is the exception: it is asked under
+//! locks, and must not use the cache.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(not(target_pointer_width = "64"))]
@@ -129,6 +140,7 @@ mod clock;
 mod curve;
 mod engine;
 mod error;
+mod events;
 mod expiry;
 mod index;
 mod loading;
@@ -144,12 +156,16 @@ mod trace;
 pub mod typed;
 
 pub use api::{
-    Arithmetic, Cache, CacheBuilder, CasOutcome, Cursor, Entry, Guard, Iter, Maintenance, Metadata, Reservation,
-    SetOptions, SetOutcome, Token, Update, Upkeep,
+    Arithmetic, Cache, CacheBuilder, CasOutcome, Cursor, Entry, Guard, Invalidation, Iter, Maintenance, Metadata,
+    Reservation, SetOptions, SetOutcome, Token, Update, Upkeep,
 };
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use curve::{MissRatioCurve, MissRatioPoint};
 pub use error::{Error, ErrorKind, Result};
+pub use events::{
+    EngineEvent, EngineEventKind, EventFilter, EventLog, EventSource, KeyEvent, KeyEventClass, KeyEvents, Removal,
+    RemovalCause, Subscription, SubscriptionIter,
+};
 pub use loading::{Load, LoadError, LoadOptions, LoadStats, Loaded};
 pub use policy::{EvictionPolicy, Objective};
 #[cfg(feature = "metrics")]

@@ -59,7 +59,7 @@ struct Value {
 
 #[derive(Debug, Clone, Copy, Arbitrary)]
 enum Op {
-    Set { key: Key, value: Value, life: Life, flags: u8, condition: If },
+    Set { key: Key, value: Value, life: Life, flags: u8, condition: If, tags: u8 },
     Fill { from: Key, count: u8, value: Value },
     Get(Key),
     Peek(Key),
@@ -80,6 +80,8 @@ enum Op {
     Scan { other: bool, count: u8 },
     Retain { other: bool, bit: u8 },
     Clear { other: bool },
+    Tag { other: bool, tag: u8 },
+    Prefix { other: bool, first: u8 },
     ClearAll,
     Advance(u16),
     Maintain,
@@ -125,6 +127,7 @@ impl<'a> Run<'a> {
             Op::Get(_) | Op::Peek(_) | Op::Hold(_) | Op::LetGo(_) | Op::GetMany(..) | Op::Metadata(_) => self.look(op),
             Op::Remove(_) | Op::Take(_) | Op::Touch { .. } | Op::Persist(_) => self.act(op),
             Op::Scan { .. } | Op::Retain { .. } | Op::Clear { .. } | Op::ClearAll => self.all(op),
+            Op::Tag { .. } | Op::Prefix { .. } => self.all(op),
             Op::Advance(_)
             | Op::Maintain
             | Op::Limit(_)
@@ -137,9 +140,11 @@ impl<'a> Run<'a> {
         self.twin.after_step(lost);
     }
 
-    fn set(&mut self, key: Key, value: &[u8], life: Life, flags: u8, condition: If) {
+    fn set(&mut self, key: Key, value: &[u8], life: Life, flags: u8, condition: If, tags: u8) {
         let now = self.twin.now_ms;
         let options = SetOptions::new().flags(flags.into());
+        // Up to 8 tags.
+        let options = options.tags((0..8).filter(|bit| tags >> bit & 1 == 1).map(|bit| [bit]));
         let (options, deadline) = match life {
             Life::Default => (options, None),
             Life::Ttl(ms) => (options.ttl(Duration::from_millis(ms.into())), Some(now + u64::from(ms))),
@@ -166,24 +171,25 @@ impl<'a> Run<'a> {
         }
         let deadline = if let Life::Keep = life { self.twin.deadline(key) } else { deadline };
         self.twin.put(key, value.to_vec(), deadline, flags.into());
+        self.twin.with(key, |item| item.tags = tags);
     }
 
     fn store(&mut self, op: Op) {
         match op {
-            Op::Set { key, value, life, flags, condition } => {
-                self.set(key, &value_bytes(value.fill, value.len), life, flags, condition);
+            Op::Set { key, value, life, flags, condition, tags } => {
+                self.set(key, &value_bytes(value.fill, value.len), life, flags, condition, tags);
             }
             Op::Fill { from, count, value } => {
                 for i in 0..u16::from(count % 64) {
                     let key = Key { number: from.number.wrapping_add(i), ..from };
                     let bytes = value_bytes(value.fill.wrapping_add(i as u8), value.len % 512);
-                    self.set(key, &bytes, Life::Default, 0, If::Always);
+                    self.set(key, &bytes, Life::Default, 0, If::Always, 0);
                     let lost = self.lost();
                     self.twin.after_step(lost);
                 }
             }
             Op::SetNumber { key, number } => {
-                self.set(key, number.to_string().as_bytes(), Life::Default, 0, If::Always);
+                self.set(key, number.to_string().as_bytes(), Life::Default, 0, If::Always, 0);
             }
             Op::Reserve { key, value, publish } => {
                 let bytes = value_bytes(value.fill, value.len);
@@ -265,7 +271,7 @@ impl<'a> Run<'a> {
         self.twin.answer(key, Answer::Value(&guard), self.lost());
         drop(guard);
         if meddle {
-            self.set(key, b"meddled", Life::Default, 0, If::Always);
+            self.set(key, b"meddled", Life::Default, 0, If::Always, 0);
         }
         let bytes = value_bytes(value.fill, value.len);
         match cache.compare_and_swap(&name, &bytes, token) {
@@ -371,6 +377,14 @@ impl<'a> Run<'a> {
             Op::Clear { other } => {
                 self.spaces[usize::from(other)].clear();
                 self.twin.retain(other, |_| false);
+            }
+            Op::Tag { other, tag } => {
+                self.spaces[usize::from(other)].invalidate_tag([tag % 8]);
+                self.twin.invalidate(other, |_, item| item.tags >> (tag % 8) & 1 == 1);
+            }
+            Op::Prefix { other, first } => {
+                self.spaces[usize::from(other)].invalidate_prefix(&[first]).run();
+                self.twin.invalidate(other, |name, _| name[0] == first);
             }
             Op::ClearAll => {
                 self.spaces[0].clear_all();

@@ -50,6 +50,8 @@ pub(crate) struct Item {
     pub(crate) value: Vec<u8>,
     pub(crate) deadline: Option<u64>,
     flags: u32,
+    /// Bits of the tags that it has.
+    pub(crate) tags: u8,
     unsure: bool,
 }
 
@@ -79,7 +81,7 @@ impl Twin {
     }
 
     pub(crate) fn put(&mut self, key: Key, value: Vec<u8>, deadline: Option<u64>, flags: u32) {
-        self.items.insert(key.id(), Item { value, deadline, flags, unsure: false });
+        self.items.insert(key.id(), Item { value, deadline, flags, tags: 0, unsure: false });
     }
 
     pub(crate) fn remove(&mut self, key: Key) {
@@ -138,6 +140,12 @@ impl Twin {
 
     pub(crate) fn retain(&mut self, other: bool, keep: impl Fn(&[u8]) -> bool) {
         self.items.retain(|&(space, _), item| space != other || keep(&item.value));
+    }
+
+    /// Items of a namespace leave together: those for which this says so, by name and item.
+    pub(crate) fn invalidate(&mut self, other: bool, goes: impl Fn(&[u8], &Item) -> bool) {
+        let name = |number| key_bytes(Key { number, other });
+        self.items.retain(|&(space, number), item| space != other || !goes(&name(number), item));
     }
 
     /// After each operation: if anything has left since the one before, it may be any.

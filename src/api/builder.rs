@@ -6,6 +6,7 @@ use super::cache::Cache;
 use crate::clock::{Clock, SystemClock};
 use crate::engine::{Config, Engine};
 use crate::error::{Error, ErrorKind, Result};
+use crate::events::{EventLog, Listener, Removal};
 use crate::policy::{EvictionPolicy, Objective};
 use crate::shard::{Automove, Settings};
 
@@ -54,6 +55,7 @@ pub struct CacheBuilder {
     expiry_cpu_share: f64,
     expiry_lag: Duration,
     name: String,
+    events: EventLog,
 }
 
 impl Default for CacheBuilder {
@@ -91,6 +93,7 @@ impl Default for CacheBuilder {
                 initial_items: 0,
                 threads: None,
                 clock: Box::new(SystemClock::new()),
+                listener: None,
             },
             ttl: None,
             idle: None,
@@ -98,6 +101,7 @@ impl Default for CacheBuilder {
             expiry_cpu_share: 0.05,
             expiry_lag: Duration::from_secs(1),
             name: "larder".to_owned(),
+            events: EventLog::default(),
         }
     }
 }
@@ -522,6 +526,53 @@ impl CacheBuilder {
         self
     }
 
+    /// A closure that is shown each item that leaves, with its namespace, key, value and cause. Default: none; then it
+    /// costs nothing.
+    ///
+    /// It is called without any lock, after the operation by which the item left, and usually by the thread of that
+    /// operation: by one that writes or removes, by one that reads (what has ended may be removed then), or by
+    /// maintenance. Calls of one key come in the order in which its items left; calls of different keys may come at the
+    /// same time, from several threads. When another thread is already telling for the same shard, it tells this too,
+    /// and the operation may return before; a writer waits for it only while more than 256 KiB wait to be told.
+    ///
+    /// The listener may use this cache. What it removes by that is told after it has returned, so calls are never
+    /// nested; a listener that removes more than it is told of has what exceeds 4 MiB dropped
+    /// ([`Stats::notices_lost`](crate::Stats::notices_lost)). It should be quick, and must not wait for another thread
+    /// that writes to the cache. If it panics, that is [counted](crate::Stats::listener_panics), and nothing else
+    /// happens.
+    ///
+    /// Not told: items that are there when the cache is dropped, new items that the policy turns away, and values that
+    /// are stored anew only in form (to get a token, or room for a far deadline). Items that were cleared, or whose tag
+    /// was invalidated, are told as [`Flushed`](crate::RemovalCause::Flushed) when they are swept.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder::{Cache, RemovalCause};
+    /// use std::sync::mpsc::channel;
+    /// let (sender, left) = channel();
+    /// let cache = Cache::builder()
+    ///     .eviction_listener(move |removal| drop(sender.send((removal.key.to_vec(), removal.cause))))
+    ///     .build()?;
+    /// cache.set(b"k", b"v")?;
+    /// cache.remove(b"k");
+    /// assert_eq!(left.recv().unwrap(), (b"k".to_vec(), RemovalCause::Removed));
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    pub fn eviction_listener(mut self, listener: impl Fn(&Removal<'_>) + Send + Sync + 'static) -> Self {
+        self.config.listener = Some(Listener::new(listener));
+        self
+    }
+
+    /// The log that this cache's engine events go to. Default: one of its own, of 256 events
+    /// ([`Cache::event_log`]).
+    ///
+    /// # Examples
+    /// See [`EventLog`].
+    pub fn event_log(mut self, log: EventLog) -> Self {
+        self.events = log;
+        self
+    }
+
     /// A name, for threads and reports. Default "larder".
     ///
     /// # Examples
@@ -548,7 +599,7 @@ impl CacheBuilder {
     /// assert_eq!(error.kind(), ErrorKind::InvalidConfig);
     /// ```
     pub fn build(self) -> Result<Cache> {
-        let CacheBuilder { mut config, ttl, idle, maintenance, expiry_cpu_share, expiry_lag, name } = self;
+        let CacheBuilder { mut config, ttl, idle, maintenance, expiry_cpu_share, expiry_lag, name, events } = self;
         if !(expiry_cpu_share > 0.0 && expiry_cpu_share <= 1.0) {
             return Err(Error::new(
                 ErrorKind::InvalidConfig,
@@ -570,6 +621,6 @@ impl CacheBuilder {
         {
             config.settings.name = name.as_str().into();
         }
-        Cache::start(Engine::new(config)?, maintenance, expiry_cpu_share, name)
+        Cache::start(Engine::new(config)?, maintenance, expiry_cpu_share, name, events)
     }
 }

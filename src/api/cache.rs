@@ -10,6 +10,7 @@ use super::builder::{CacheBuilder, Maintenance, millis};
 use crate::curve::MissRatioCurve;
 use crate::engine::{Built, Engine, Key};
 use crate::error::{Error, ErrorKind, Result};
+use crate::events::{EngineEvent, EngineEventKind, EventLog, EventSource};
 use crate::expiry::CpuShare;
 use crate::policy::{EvictionPolicy, Objective};
 use crate::shard::{Automove, Settings};
@@ -83,8 +84,23 @@ pub struct Upkeep {
 struct Owner {
     engine: Arc<Engine>,
     name: String,
+    events: EventLog,
     /// Ends with the last handle.
     _upkeeper: Option<Upkeeper>,
+}
+
+impl Owner {
+    fn emit(&self, kind: EngineEventKind, text: &str) {
+        let date_ms = self.engine.ctx.to_unix(self.engine.ctx.now());
+        self.events.emit(EngineEvent::new(date_ms, &*self.name, EventSource::CacheCluster, kind, text));
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        let kind = EngineEventKind::DeleteCacheClusterComplete;
+        self.emit(kind, kind.text());
+    }
 }
 
 #[derive(Debug)]
@@ -168,13 +184,22 @@ impl Cache {
         CacheBuilder::default()
     }
 
-    pub(super) fn start(engine: Engine, maintenance: Maintenance, share: f64, name: String) -> Result<Cache> {
+    pub(super) fn start(
+        engine: Engine,
+        maintenance: Maintenance,
+        share: f64,
+        name: String,
+        events: EventLog,
+    ) -> Result<Cache> {
         let engine = Arc::new(engine);
         let upkeeper = match maintenance {
             Maintenance::Thread => Some(Upkeeper::start(&engine, share, &name)?),
             Maintenance::Manual => None,
         };
-        Ok(Cache { owner: Arc::new(Owner { engine, name, _upkeeper: upkeeper }), namespace: 0 })
+        let owner = Owner { engine, name, events, _upkeeper: upkeeper };
+        let kind = EngineEventKind::CacheClusterProvisioningComplete;
+        owner.emit(kind, kind.text());
+        Ok(Cache { owner: Arc::new(owner), namespace: 0 })
     }
 
     #[inline(always)]
@@ -210,6 +235,49 @@ impl Cache {
 
     pub(super) fn namespace_id(&self) -> u8 {
         self.namespace
+    }
+
+    /// The log of this cache's engine events.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder::EventFilter;
+    /// use std::time::Duration;
+    /// let cache = larder::Cache::new(1 << 20)?;
+    /// let hour = EventFilter::new().within(Duration::from_secs(3600), cache.now_ms());
+    /// assert_eq!(cache.event_log().query(&hour).len(), 1, "it was built");
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    pub fn event_log(&self) -> &EventLog {
+        &self.owner.events
+    }
+
+    /// Logs an engine event about this cache, dated by its clock, and tells the log's subscribers.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder::EngineEventKind;
+    /// let cache = larder::Cache::new(1 << 20)?;
+    /// let events = cache.event_log().subscribe(10);
+    /// cache.emit(EngineEventKind::CacheClusterParametersChanged, "maxmemory-policy: allkeys-lru");
+    /// assert_eq!(events.try_recv().unwrap().source_name, "larder");
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    pub fn emit(&self, kind: EngineEventKind, text: &str) {
+        self.owner.emit(kind, text);
+    }
+
+    /// The time on this cache's clock, in milliseconds since the Unix epoch.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder::{Cache, ManualClock};
+    /// let cache = Cache::builder().clock(ManualClock::new(5_000)).build()?;
+    /// assert_eq!(cache.now_ms(), 5_000);
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    pub fn now_ms(&self) -> u64 {
+        self.engine().ctx.to_unix(self.engine().ctx.now())
     }
 
     /// A handle on another namespace of this cache: other keys, same memory. There are 256, of which 0 is the first

@@ -10,10 +10,14 @@
 //! | `reservation` | a value that arrives slowly |
 //! | `update` | several keys as one |
 //! | `walk` | scan, iter, retain |
+//! | `listening` | key events, engine events |
+//! | `invalidate` | tags; keys by their beginning, or by what the program says |
 
 mod builder;
 mod cache;
 mod guard;
+mod invalidate;
+mod listening;
 mod options;
 mod reads;
 mod reservation;
@@ -26,6 +30,7 @@ pub use builder::{CacheBuilder, Maintenance};
 pub(crate) use cache::WeakCache;
 pub use cache::{Cache, Upkeep};
 pub use guard::Guard;
+pub use invalidate::Invalidation;
 pub use options::{Arithmetic, CasOutcome, Metadata, SetOptions, SetOutcome, Token};
 pub use reservation::Reservation;
 pub use update::Update;

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::builder::millis;
 use crate::engine::{self, Condition, Engine, Expiry, Outcome, SetSpec};
-use crate::slab::{Attributes, Kind};
+use crate::slab::{Attributes, Kind, TagSet};
 
 /// A check-and-set token: names one stored value of one key, and never any other.
 ///
@@ -195,6 +195,57 @@ impl SetOptions {
         self
     }
 
+    /// Gives the value a tag more: see [`tags`](Self::tags).
+    ///
+    /// # Examples
+    /// See [`Cache::invalidate_tag`](crate::Cache::invalidate_tag).
+    pub fn tag(self, tag: impl AsRef<[u8]>) -> Self {
+        self.tags([tag])
+    }
+
+    /// Gives the value tags, by which it can be invalidated together with others
+    /// ([`Cache::invalidate_tag`](crate::Cache::invalidate_tag)): at most 16, or storing it is an error
+    /// ([`TooManyTags`](crate::ErrorKind::TooManyTags)). Costs 9 bytes, 8 more for each tag, and 8 if the item is a
+    /// small one.
+    ///
+    /// Tags belong to the value that is stored: storing another without tags leaves none. What changes the value or
+    /// its deadline in place (append, prepend, counting, touch, persist) keeps them.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder::{Cache, ErrorKind, SetOptions};
+    /// let cache = Cache::new(1 << 20)?;
+    /// cache.set_with(b"page:1", b"...", &SetOptions::new().tags(["user:42", "site:7"]))?;
+    /// assert_eq!(cache.metadata(b"page:1").map(|m| m.tags), Some(2));
+    /// let many = SetOptions::new().tags((0..17u8).map(|i| [i]));
+    /// assert_eq!(cache.set_with(b"k", b"v", &many).unwrap_err().kind(), ErrorKind::TooManyTags);
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    pub fn tags<T: AsRef<[u8]>>(mut self, tags: impl IntoIterator<Item = T>) -> Self {
+        let mut set: TagSet = self.spec.tags.unwrap_or_default();
+        tags.into_iter().for_each(|tag| set.push(TagSet::hash(tag.as_ref())));
+        self.spec.tags = Some(set).filter(|set| set.len() > 0);
+        self
+    }
+
+    /// What [key events](crate::Cache::subscribe) call the storing of this value, instead of `set`: a front-end that
+    /// keeps an encoded hash says `hset`. The class is that of the value's [kind](Self::kind).
+    ///
+    /// # Examples
+    /// ```
+    /// use larder::{Cache, Kind, KeyEventClass, KeyEvents, SetOptions};
+    /// let cache = Cache::new(1 << 20)?;
+    /// let events = cache.subscribe(KeyEvents::ALL, 10);
+    /// cache.set_with(b"h", b"...", &SetOptions::new().kind(Kind::Hash).event("hset"))?;
+    /// let event = events.try_recv().unwrap();
+    /// assert_eq!((event.name(), event.class()), ("hset", KeyEventClass::Hash));
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    pub fn event(mut self, name: &'static str) -> Self {
+        self.spec.event = Some(name);
+        self
+    }
+
     /// Returns the value that was there.
     ///
     /// # Examples
@@ -313,6 +364,8 @@ pub struct Metadata {
     pub token: Option<Token>,
     /// What the value is.
     pub kind: Kind,
+    /// How many tags it has.
+    pub tags: usize,
 }
 
 impl Metadata {
@@ -326,6 +379,7 @@ impl Metadata {
             flags: attributes.client_flags,
             token: attributes.token.map(Token),
             kind: attributes.kind,
+            tags: usize::from(attributes.tags),
         }
     }
 }

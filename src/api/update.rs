@@ -81,7 +81,7 @@ impl Update<'_> {
     /// ```
     pub fn set_with(&mut self, key: usize, value: &[u8], options: &SetOptions) {
         if let Some(effect) = self.effects.get_mut(key) {
-            *effect = Effect::Store(value.to_vec(), options.spec);
+            *effect = Effect::Store(value.to_vec(), Box::new(options.spec));
         }
     }
 

@@ -136,19 +136,32 @@ impl Cache {
     /// # Ok::<(), larder::Error>(())
     /// ```
     pub fn retain(&self, mut keep: impl FnMut(&[u8], &[u8], &Metadata) -> bool) -> u64 {
-        let (mut cursor, mut found, mut removed) = (Some(0), Vec::new(), 0);
+        let (mut cursor, mut removed) = (Some(0), 0);
         while let Some(from) = cursor {
-            cursor = self.engine().walk(self.namespace_id(), from, 64, &mut found);
-            for visited in found.drain(..) {
-                let mut judged = self.judge(&visited, &mut keep);
-                if judged == Judged::Changed {
-                    // Perhaps it was only moved: once more. Who changes it all the time keeps it.
-                    judged = self.judge(&visited, &mut keep);
-                }
-                removed += u64::from(judged == Judged::Removed);
-            }
+            cursor = self.retain_step(from, 64, &mut keep, &mut removed);
         }
         removed
+    }
+
+    /// Judges some `count` items from a cursor on; returns the next cursor, None at the end.
+    pub(super) fn retain_step(
+        &self,
+        from: u64,
+        count: usize,
+        keep: &mut impl FnMut(&[u8], &[u8], &Metadata) -> bool,
+        removed: &mut u64,
+    ) -> Option<u64> {
+        let mut found = Vec::new();
+        let next = self.engine().walk(self.namespace_id(), from, count, &mut found);
+        for visited in found {
+            let mut judged = self.judge(&visited, keep);
+            if judged == Judged::Changed {
+                // Perhaps it was only moved: once more. Who changes it all the time keeps it.
+                judged = self.judge(&visited, keep);
+            }
+            *removed += u64::from(judged == Judged::Removed);
+        }
+        next
     }
 
     /// Judges an item in place and removes it if it is still the same.

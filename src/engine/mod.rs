@@ -9,12 +9,14 @@
 //! | `reserve` | values that arrive slowly |
 //! | `walk` | scans by cursor |
 //! | `loads` `absences` | values on their way into the cache; keys known to have none |
+//! | `invalidate` | tags, and keys by their beginning |
 //! | `upkeep` | clearing, limits, maintenance |
 //! | `sample` | what the miss-ratio curve is told |
 //! | `report` | what memory is used for, what was counted |
 
 mod absences;
 mod geometry;
+mod invalidate;
 mod loads;
 mod numbers;
 mod ops;
@@ -36,6 +38,7 @@ use parking_lot::Mutex;
 use crate::clock::Clock;
 use crate::curve::{Estimate, FACTORS, Shape};
 use crate::error::{Error, ErrorKind, Result};
+use crate::events::{Hub, Listener};
 pub(crate) use crate::index::Key;
 use crate::policy::{EvictionPolicy, Objective};
 use crate::shard::{Automove, Context, Locked, Progress, Settings, Shard, Shortage};
@@ -80,6 +83,7 @@ pub(crate) struct Config {
     /// How many threads will write, if that was said.
     pub(crate) threads: Option<usize>,
     pub(crate) clock: Box<dyn Clock>,
+    pub(crate) listener: Option<Listener>,
 }
 
 /// What an engine was built with and cannot change, as far as it is not in its [`Settings`].
@@ -158,14 +162,16 @@ impl Engine {
         let shapes = Self::shapes(&config, &classes);
         let (curve_bytes, seed) = (config.curve_bytes, config.settings.seed);
         let least_buckets = Geometry::least_buckets(config.max_memory, config.initial_items, geometry.shards);
+        let arena = Arc::new(arena);
+        let hub = Hub::new(geometry.shards, config.listener, Arc::clone(&arena));
         let ctx = Context::new(
-            Arc::new(arena),
+            arena,
             classes,
             config.settings,
             config.clock,
             geometry.shards,
-            config.automove,
-            config.samples,
+            (config.automove, config.samples),
+            hub,
         );
         let shards: Result<Vec<Shard>> = (0..geometry.shards)
             .map(|id| Shard::new(&ctx, id, (least_buckets, max_buckets), policy, objective))

@@ -2,9 +2,10 @@
 
 use super::{Engine, Flight, Key};
 use crate::error::{Error, ErrorKind, Result};
+use crate::events::KeyEventClass;
 use crate::index::{Counter, Held, Pinned, Session};
 use crate::shard::{Cause, Found, Locked, New, Origin, Read, Stored};
-use crate::slab::{Account, Attributes, ItemRef, Kind};
+use crate::slab::{Account, Attributes, ItemRef, Kind, MAX_TAGS, TagSet};
 
 /// When a new value ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -42,6 +43,10 @@ pub(crate) struct SetSpec {
     pub(crate) kind: Kind,
     pub(crate) want_old: bool,
     pub(crate) want_token: bool,
+    /// What key events call it, if not `set`.
+    pub(crate) event: Option<&'static str>,
+    /// Hashes that know of no namespace.
+    pub(crate) tags: Option<TagSet>,
 }
 
 /// What storing a value came to.
@@ -268,6 +273,49 @@ impl Engine {
             token: wants_token.then(|| locked.new_token()),
             idle_ms: spec.idle_ms.unwrap_or(kept_idle),
             last_use: now,
+            tags: spec.tags.map_or(0, |tags| tags.len()),
+            sequence: if spec.tags.is_some() { self.ctx.tags.sequence() } else { 0 },
+        }
+    }
+
+    /// The tags that a value gets in a namespace, put into `place`. An error if there are too many.
+    #[inline(always)]
+    pub(super) fn tags_of<'t>(
+        spec: &SetSpec,
+        namespace: u8,
+        place: &'t mut Option<TagSet>,
+    ) -> Result<Option<&'t TagSet>> {
+        match &spec.tags {
+            None => Ok(None),
+            Some(tags) => Self::put_tags(tags, namespace, place).map(Some),
+        }
+    }
+
+    #[cold]
+    fn put_tags<'t>(tags: &TagSet, namespace: u8, place: &'t mut Option<TagSet>) -> Result<&'t TagSet> {
+        if tags.is_too_long() {
+            return Err(Error::new(
+                ErrorKind::TooManyTags,
+                format!("more than {MAX_TAGS} tags were given; an item can have {MAX_TAGS}"),
+            ));
+        }
+        Ok(place.insert(tags.in_namespace(namespace)))
+    }
+
+    /// Tells that a value was stored as `spec` says.
+    #[inline(always)]
+    pub(super) fn tell_stored(locked: &mut Locked<'_>, key: Key<'_>, spec: &SetSpec) {
+        if locked.ctx.hub.is_on() {
+            Self::tell_watchers(locked, key, spec);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn tell_watchers(locked: &mut Locked<'_>, key: Key<'_>, spec: &SetSpec) {
+        locked.happened(KeyEventClass::of(spec.kind), spec.event.unwrap_or("set"), key.namespace, key.bytes);
+        if matches!(spec.expiry, Expiry::In(_) | Expiry::At(_)) {
+            locked.happened(KeyEventClass::Generic, "expire", key.namespace, key.bytes);
         }
     }
 
@@ -305,6 +353,8 @@ impl Engine {
         Self::check_key(key.bytes)?;
         self.check_value(key.bytes.len(), vlen, 0)?;
         self.before();
+        let mut place = None;
+        let tags = Self::tags_of(spec, key.namespace, &mut place)?;
         let (mut arrival, mut sampled) = (None, None);
         let outcome = self.write(key.hash, |locked, prepaid| {
             locked.prefetch_arrival(key.hash);
@@ -318,13 +368,17 @@ impl Engine {
             if !self.loads.may_store(key, flight) {
                 return Ok(outcome);
             }
-            let new = New { hash: key.hash, key: key.bytes, parts, vlen, attributes, origin: Origin::Given };
+            let (key_bytes, origin) = (key.bytes, Origin::Given);
+            let new = New { hash: key.hash, key: key_bytes, parts, vlen, attributes, tags, origin };
             if self.is_sampled(key.hash) {
                 sampled = Some((new.item_len(), attributes));
             }
             let over = matches!(spec.condition, Condition::Present | Condition::Token(_));
             match locked.store(&new, found, over, &mut arrival, prepaid)? {
-                Stored::Yes => outcome.stored = true,
+                Stored::Yes => {
+                    outcome.stored = true;
+                    Self::tell_stored(locked, key, spec);
+                }
                 Stored::TurnedAway => {}
                 Stored::Gone => outcome = Outcome::default(),
             }
@@ -360,7 +414,7 @@ impl Engine {
     /// Sees to it that an item has a check-and-set token, and returns it.
     pub(crate) fn token(&self, key: Key<'_>) -> Result<Option<u64>> {
         self.check_tokens()?;
-        self.rewrite(key, |attributes, _, locked| {
+        self.rewrite(key, Change::Form, |attributes, _, locked| {
             if attributes.token.is_some() {
                 return Rewrite::Leave(attributes.token);
             }
@@ -377,9 +431,14 @@ impl Engine {
     }
 
     /// Stores an item anew that is made from what is there. Nothing happens, and None is returned, if nothing is there.
+    /// `change` is what is told of it.
+    ///
+    /// Tags are kept, with the number of the invalidation that the old value came after: what is made of an old value
+    /// is as old.
     fn rewrite<R>(
         &self,
         key: Key<'_>,
+        change: Change,
         mut make: impl FnMut(Attributes, &[u8], &mut Locked<'_>) -> Rewrite<R>,
     ) -> Result<Option<R>> {
         self.before();
@@ -394,7 +453,8 @@ impl Engine {
             });
             let copy = if held.is_none() { Some(locked.item(found.locator).value().to_vec()) } else { None };
             let value = held.as_ref().map(|h| h.value()).or(copy.as_deref()).unwrap_or_default();
-            let before = locked.item(found.locator).attributes();
+            let item = locked.item(found.locator);
+            let (before, tags) = (item.attributes(), item.is_tagged().then(|| item.tags()));
             let (attributes, pieces, result) = match make(before, value, locked) {
                 Rewrite::Leave(result) => return Ok(Ok(Some(result))),
                 Rewrite::Refuse(error) => return Ok(Err(error)),
@@ -412,10 +472,22 @@ impl Engine {
             if let Err(error) = self.check_value(key.bytes.len(), vlen, held) {
                 return Ok(Err(error));
             }
-            let new = New { hash: key.hash, key: key.bytes, parts: &parts, vlen, attributes, origin };
+            let (key_bytes, tags) = (key.bytes, tags.as_ref());
+            let new = New { hash: key.hash, key: key_bytes, parts: &parts, vlen, attributes, tags, origin };
             match locked.store(&new, Some(found), true, &mut None, prepaid)? {
                 Stored::Gone => Ok(Ok(None)),
-                _ => Ok(Ok(Some(result))),
+                _ => {
+                    match change {
+                        Change::Form => {}
+                        Change::Deadline => {
+                            locked.happened(KeyEventClass::Generic, "expire", key.namespace, key.bytes);
+                        }
+                        Change::Value(name) => {
+                            locked.happened(KeyEventClass::of(before.kind), name, key.namespace, key.bytes);
+                        }
+                    }
+                    Ok(Ok(Some(result)))
+                }
             }
         });
         if self.is_sampled(key.hash) && matches!(result, Ok(Ok(Some(_)))) {
@@ -426,7 +498,8 @@ impl Engine {
 
     /// Adds bytes after, or before, a value; keeps everything else. False if there is none.
     pub(crate) fn extend(&self, key: Key<'_>, bytes: &[u8], in_front: bool) -> Result<bool> {
-        let done = self.rewrite(key, |before, _, locked| {
+        let change = Change::Value(if in_front { "prepend" } else { "append" });
+        let done = self.rewrite(key, change, |before, _, locked| {
             let (own, added) = (Piece::Old, Piece::Other(bytes.to_vec()));
             let pieces = if in_front { vec![added, own] } else { vec![own, added] };
             let attributes = Attributes { token: before.token.map(|_| locked.new_token()), ..before };
@@ -442,7 +515,7 @@ impl Engine {
         key: Key<'_>,
         mut step: impl FnMut(&[u8]) -> Result<(Vec<u8>, R)>,
     ) -> Result<Option<R>> {
-        self.rewrite(key, |before, value, locked| match step(value) {
+        self.rewrite(key, Change::Value("incrby"), |before, value, locked| match step(value) {
             Err(error) => Rewrite::Refuse(error),
             Ok((text, result)) => {
                 let attributes = Attributes { token: before.token.map(|_| locked.new_token()), ..before };
@@ -460,7 +533,7 @@ impl Engine {
             let found = locked.find(key.hash, key.namespace, key.bytes);
             found.map(|found| {
                 locked.note_use(found);
-                locked.set_deadline(found, deadline)
+                Self::set_deadline(&mut locked, found, key, deadline)
             })
         };
         let touched = match now_done {
@@ -473,6 +546,15 @@ impl Engine {
             self.sample_touch(key.hash, self.deadline(self.ctx.now(), expiry));
         }
         Ok(touched)
+    }
+
+    /// Changes when an item ends, in place, and tells of it. False if its header cannot hold that.
+    fn set_deadline(locked: &mut Locked<'_>, found: Found, key: Key<'_>, deadline: u64) -> bool {
+        let is_set = locked.set_deadline(found, deadline);
+        if is_set {
+            locked.happened(KeyEventClass::Generic, "expire", key.namespace, key.bytes);
+        }
+        is_set
     }
 
     /// Reads a value and changes when it ends, in one hold of the lock.
@@ -488,7 +570,7 @@ impl Engine {
             let Some(hazard) = session.take_hazard() else {
                 let touch = |locked: &mut Locked<'_>, found| {
                     let deadline = self.deadline(locked.now, expiry);
-                    locked.set_deadline(found, deadline)
+                    Self::set_deadline(locked, found, key, deadline)
                 };
                 let touched = match self.copy_touched(key, Read::Use, true, touch)? {
                     Touched::Yes(copied) => Some(copied),
@@ -512,7 +594,7 @@ impl Engine {
                 return Ok(None);
             };
             let deadline = self.deadline(locked.now, expiry);
-            if locked.set_deadline(found, deadline) {
+            if Self::set_deadline(&mut locked, found, key, deadline) {
                 locked.note_use(found);
                 count(true);
                 let found = Pinned::hold(&self.ctx.arena, &shard.table, found.place, found.slot, session, hazard);
@@ -529,7 +611,7 @@ impl Engine {
 
     /// For an item whose small header cannot hold a deadline years away: stores it anew with a large one.
     fn store_anew(&self, key: Key<'_>, expiry: Expiry) -> Result<bool> {
-        let stored = self.rewrite(key, |before, _, locked| {
+        let stored = self.rewrite(key, Change::Deadline, |before, _, locked| {
             let deadline = self.deadline(locked.now, expiry);
             Rewrite::Store(Attributes { deadline, ..before }, vec![Piece::Old], ())
         })?;
@@ -552,11 +634,23 @@ impl Engine {
         let mut locked = self.shard(key.hash).lock(&self.ctx);
         let Some(found) = locked.find(key.hash, key.namespace, key.bytes) else { return false };
         let done = locked.item(found.locator).deadline() != 0 && locked.set_deadline(found, 0);
+        if done {
+            locked.happened(KeyEventClass::Generic, "persist", key.namespace, key.bytes);
+        }
         drop(locked);
         if self.is_sampled(key.hash) {
             self.sample_touch(key.hash, 0);
         }
         done
+    }
+
+    /// Tells subscribers of something that happened to a key.
+    pub(crate) fn notify(&self, key: Key<'_>, class: KeyEventClass, name: &'static str) -> Result<()> {
+        Self::check_key(key.bytes)?;
+        if self.ctx.hub.wants(class) {
+            self.shard(key.hash).lock(&self.ctx).happened(class, name, key.namespace, key.bytes);
+        }
+        Ok(())
     }
 
     /// Removes a key. `only` says whether the item found is to be removed; `look` is shown it first.
@@ -615,6 +709,16 @@ impl Piece {
             Piece::Other(bytes) => bytes,
         }
     }
+}
+
+/// What changes of an item that is stored anew: what is told of it.
+#[derive(Debug, Clone, Copy)]
+enum Change {
+    /// Nothing that anybody needs to know.
+    Form,
+    Deadline,
+    /// The value; the name of the key event.
+    Value(&'static str),
 }
 
 /// What becomes of an item.

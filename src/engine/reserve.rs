@@ -46,12 +46,15 @@ impl Engine {
         self.check_spec(spec)?;
         Self::check_key(key.bytes)?;
         self.check_value(key.bytes.len(), vlen, 0)?;
+        let mut place = None;
+        let tags = Self::tags_of(spec, key.namespace, &mut place)?;
         self.before();
         let mut known = None;
         let (filling, arrival) = self.write(key.hash, |locked, prepaid| {
             locked.check_table_room(1)?;
             let attributes = self.attributes(locked, key, spec, None);
-            let new = New { hash: key.hash, key: key.bytes, parts: &[], vlen, attributes, origin: Origin::Given };
+            let origin = Origin::Given;
+            let new = New { hash: key.hash, key: key.bytes, parts: &[], vlen, attributes, tags, origin };
             let arrival = *known.get_or_insert_with(|| locked.announce(key.hash, new.item_len()));
             let locator = match locked.stage(&new, For::Newcomer(&arrival), prepaid)? {
                 Room::At(locator) => locator,
@@ -103,6 +106,7 @@ impl Engine {
         let Some(filling) = reserved.filling.take() else { return Ok(Outcome::default()) };
         let locator = filling.finish(&mut locked.core.slab, &self.ctx.arena);
         locked.publish(key.hash, locator, Some(reserved.arrival))?;
+        Self::tell_stored(&mut locked, key, &reserved.spec);
         locked.after_write();
         outcome.token = wanted.token;
         outcome.stored = true;

@@ -32,7 +32,7 @@ pub(crate) struct Seen {
 pub(crate) enum Effect {
     #[default]
     Leave,
-    Store(Vec<u8>, SetSpec),
+    Store(Vec<u8>, Box<SetSpec>),
     Remove,
 }
 
@@ -64,13 +64,15 @@ impl Engine {
         self.before();
         loop {
             let seen = {
+                let _later = self.ctx.hub.hold_back();
                 let mut locks = self.lock_all(keys);
                 keys.iter().map(|&key| Self::see(self.locked(&mut locks, key), key)).collect::<Vec<_>>()
             };
             let (effects, result) = decide(&seen);
             let mut beside = 0;
             for (key, effect) in keys.iter().zip(&effects) {
-                if let Effect::Store(value, _) = effect {
+                if let Effect::Store(value, spec) = effect {
+                    Self::tags_of(spec, key.namespace, &mut None)?;
                     self.check_value(key.bytes.len(), value.len(), beside)?;
                     // They are there all at once.
                     beside += (key.bytes.len() + value.len()) as u64;
@@ -131,6 +133,8 @@ impl Engine {
         let mut prepaid = Prepaid::at_once();
         let mut patience = Patience::default();
         let result = loop {
+            // Listeners are told when all the locks were given back.
+            let _later = self.ctx.hub.hold_back();
             let mut locks = self.lock_all(keys);
             // A clear is no shard's business: what is staged before and after one would not be seen together.
             let generations: SmallVec<[u8; 16]> = self.generations(keys).collect();
@@ -208,6 +212,11 @@ impl Engine {
                 }
             }
             let attributes = self.attributes(locked, key, spec, seen[i].as_ref().map(|s| s.attributes));
+            let mut place = None;
+            let tags = match Self::tags_of(spec, key.namespace, &mut place) {
+                Ok(tags) => tags,
+                Err(error) => return Some((i, error.into())),
+            };
             let parts: [&[u8]; 1] = [value];
             let new = New {
                 hash: key.hash,
@@ -215,6 +224,7 @@ impl Engine {
                 parts: &parts,
                 vlen: value.len(),
                 attributes,
+                tags,
                 origin: Origin::Given,
             };
             let who = if seen[i].is_some() { For::Replacement } else { For::NewKey };
@@ -281,7 +291,11 @@ impl Engine {
             outcome = outcome.and(published);
         }
         for &(i, _) in staged {
-            self.locked(locks, keys[i]).after_write();
+            let locked = self.locked(locks, keys[i]);
+            if let (Ok(()), Effect::Store(_, spec)) = (&outcome, &effects[i]) {
+                Self::tell_stored(locked, keys[i], spec);
+            }
+            locked.after_write();
             session.count(crate::index::Counter::Sets);
         }
         outcome

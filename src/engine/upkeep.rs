@@ -36,22 +36,28 @@ impl Engine {
     /// Clears a namespace: one store, but that the sixteenth clear in a row waits for a sweep of what the first has
     /// left.
     pub(crate) fn clear(&self, namespace: u8) {
-        self.clear_now(namespace);
+        while !self.try_clear(namespace) {
+            self.sweep_fully();
+        }
         event!(DEBUG, self.ctx, namespace, "namespace cleared");
     }
 
-    fn clear_now(&self, namespace: u8) {
-        self.flush_count.fetch_add(1, Relaxed);
+    /// The same, unless a sweep has to come first. False then.
+    fn try_clear(&self, namespace: u8) -> bool {
+        let swept = || self.shards.iter().map(|s| s.lock(&self.ctx).swept_for()).min().unwrap_or_default();
+        // Before the generation moves on: see the invariants of `loads`.
         self.overtake_loads(namespace);
-        loop {
-            let swept = || self.shards.iter().map(|s| s.lock(&self.ctx).swept_for()).min().unwrap_or_default();
-            if self.ctx.namespaces.clear(namespace, swept) {
-                self.with_estimate(|estimate| estimate.clear(namespace));
-                return;
-            }
-            for shard in &self.shards {
-                while shard.sweep_once(&self.ctx) {}
-            }
+        let done = self.ctx.namespaces.clear(namespace, swept);
+        self.flush_count.fetch_add(u64::from(done), Relaxed);
+        if done {
+            self.with_estimate(|estimate| estimate.clear(namespace));
+        }
+        done
+    }
+
+    fn sweep_fully(&self) {
+        for shard in &self.shards {
+            while shard.sweep_once(&self.ctx) {}
         }
     }
 
@@ -78,20 +84,31 @@ impl Engine {
     /// Does what `clear_at` was told, as far as it is due.
     #[cold]
     pub(crate) fn run_flushes(&self) {
-        let mut due = Vec::new();
-        {
-            let mut flushes = self.flushes.lock();
-            let later = flushes.split_off(&self.ctx.now().saturating_add(1));
-            due.extend(std::mem::replace(&mut *flushes, later).into_values().flatten());
-            // Cleared before the next one's time is announced, so that nobody reads on in between.
-            for &namespace in &due {
-                self.clear_now(namespace);
+        while !self.try_flushes() {
+            // Not under the lock: listeners are told of what is swept.
+            self.sweep_fully();
+        }
+    }
+
+    /// The same, unless a sweep has to come before one of them. False then.
+    fn try_flushes(&self) -> bool {
+        let mut flushes = self.flushes.lock();
+        let later = flushes.split_off(&self.ctx.now().saturating_add(1));
+        let mut due = std::mem::replace(&mut *flushes, later);
+        // Cleared before the next one's time is announced, so that nobody reads on in between.
+        let clear = |namespace| {
+            let done = self.try_clear(namespace);
+            if done {
+                event!(DEBUG, self.ctx, namespace, "namespace cleared");
             }
-            self.ctx.set_flush_at(flushes.keys().next().copied().unwrap_or(u64::MAX));
-        }
-        for _namespace in due {
-            event!(DEBUG, self.ctx, namespace = _namespace, "namespace cleared");
-        }
+            done
+        };
+        due.values_mut().for_each(|namespaces| namespaces.retain(|&namespace| !clear(namespace)));
+        due.retain(|_, namespaces| !namespaces.is_empty());
+        let all_done = due.is_empty();
+        flushes.append(&mut due);
+        self.ctx.set_flush_at(flushes.keys().next().copied().unwrap_or(u64::MAX));
+        all_done
     }
 
     /// Live items of a namespace (those that have ended and were not yet swept included).
@@ -179,7 +196,7 @@ impl Engine {
     /// Changes the policy. Stored items stay; the new policy starts without knowing how they were used.
     pub(crate) fn set_policy(&self, policy: EvictionPolicy, objective: Objective) {
         span!("set_policy", self.ctx, to = policy.name());
-        let _changing = self.policy_change.lock();
+        let changing = self.policy_change.lock();
         if std::mem::replace(&mut *self.policy.lock(), (policy, objective)) == (policy, objective) {
             return;
         }
@@ -187,6 +204,7 @@ impl Engine {
             shard.lock(&self.ctx).change_policy(policy, objective);
             while !shard.lock(&self.ctx).adopt_step(policy, ADOPT_STEP) {}
         }
+        drop(changing);
         // What the old policy might not give up, the new one may.
         self.shrink_to_limit(|| false);
         self.with_estimate(|estimate| estimate.set_policy(policy, objective));
@@ -222,7 +240,10 @@ impl Engine {
 
     /// Whether there is something to do that maintenance is sure to get done.
     fn has_work(&self) -> bool {
-        self.watch_pool() || self.ctx.flush_due() || self.shards.iter().any(|s| s.needs_upkeep(&self.ctx))
+        self.watch_pool()
+            || self.ctx.hub.has_pending()
+            || self.ctx.flush_due()
+            || self.shards.iter().any(|s| s.needs_upkeep(&self.ctx))
     }
 
     /// Looks at the pool from time to time. True if pages that nobody needs are to be given back.
@@ -245,6 +266,7 @@ impl Engine {
         };
         span!("maintenance", self.ctx);
         self.before();
+        self.ctx.hub.tell_all();
         if self.is_over() {
             self.shrink_to_limit(|| used() >= budget);
         }
@@ -276,6 +298,7 @@ impl Engine {
         for shard in &self.shards {
             shard.lock(&self.ctx).settle_ledger();
         }
+        self.drop_old_tags();
         self.settle_sessions();
         self.measure_estimate();
         self.upkeep.runs.fetch_add(1, Relaxed);

@@ -23,7 +23,8 @@ impl Engine {
     /// the next cursor, None at the end.
     pub(crate) fn walk(&self, namespace: u8, mut cursor: u64, count: usize, found: &mut Vec<Visited>) -> Option<u64> {
         self.before();
-        let before = found.len();
+        // Whoever wants none gets on all the same.
+        let (before, count) = (found.len(), count.max(1));
         for _ in 0..64 {
             // Some five items a bucket.
             let wanted = count.max(1).saturating_sub(found.len() - before);
@@ -35,17 +36,22 @@ impl Engine {
         Some(cursor)
     }
 
+    /// The last hash of a step of so many buckets that begins at `cursor`, which is in this shard. Under its lock.
+    pub(super) fn last_of_step(&self, shard: usize, cursor: u64, buckets: u64) -> u64 {
+        let last_of_shard = match shard + 1 {
+            next if next < self.shards.len() => self.ctx.hasher.first_of(next) - 1,
+            _ => u64::MAX,
+        };
+        let stride = self.shards[shard].table.hashes_per_bucket().saturating_mul(buckets);
+        cursor.saturating_add(stride - 1).min(last_of_shard)
+    }
+
     /// Visits a few buckets under one hold.
     fn walk_step(&self, namespace: u8, cursor: u64, buckets: u64, found: &mut Vec<Visited>) -> Option<u64> {
         let id = self.ctx.hasher.shard(cursor);
         let shard = &self.shards[id];
-        let last_of_shard = match id + 1 {
-            next if next < self.shards.len() => self.ctx.hasher.first_of(next) - 1,
-            _ => u64::MAX,
-        };
         let locked = shard.lock(&self.ctx);
-        let stride = shard.table.hashes_per_bucket().saturating_mul(buckets);
-        let last = cursor.saturating_add(stride - 1).min(last_of_shard);
+        let last = self.last_of_step(id, cursor, buckets);
         shard.table.each_in_range(cursor, last, |_, slot| {
             let Some(locator) = slot.locator() else { return };
             let item = locked.item(locator);

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use super::Namespaces;
 use crate::clock::Clock;
+use crate::events::{Hub, TagTable};
 use crate::index::{KeyHasher, Sessions};
 use crate::slab::{Account, Arena, Classes};
 
@@ -71,6 +72,9 @@ pub(crate) struct Context {
     pub(crate) sessions: Sessions,
     pub(crate) namespaces: Namespaces,
     pub(crate) settings: Settings,
+    /// Who is told what happens.
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) tags: TagTable,
     clock: Box<dyn Clock>,
     /// The clock's time when the cache was built, which is internal time 1: now is never 0.
     start_ms: u64,
@@ -89,10 +93,12 @@ impl Context {
         settings: Settings,
         clock: Box<dyn Clock>,
         shards: usize,
-        automove: Automove,
-        samples: u32,
+        (automove, samples): (Automove, u32),
+        hub: Arc<Hub>,
     ) -> Context {
         Context {
+            tags: TagTable::new(arena.ledger.limit()),
+            hub,
             arena,
             classes,
             hasher: KeyHasher::new(settings.seed, shards.trailing_zeros()),

@@ -15,7 +15,8 @@
 //! Invariants:
 //! 1. A key's hash names its shard; all that happens to the key happens under that shard's lock, reads excepted.
 //! 2. Lock order: shards by number, then the arena's free list. Nothing else is locked under a shard's lock but the
-//!    list of sessions and the stripes of loads in flight. No code of the user runs under it but the clock.
+//!    list of sessions, the stripes of loads in flight and queues of notices. No code of the user runs under it but the
+//!    clock; what listeners are to be told is queued, and told when the lock was given back (`Drop for Locked`).
 //! 3. An item in the table is counted: in `items`, its chunk in `chunk_bytes`, in the policy, and, if it has an end,
 //!    in its unit's `with_end` and `volatile_items`, with its unit's deadline at or before its end. If its generation
 //!    is current it is counted in its namespace too.
@@ -35,19 +36,20 @@ use std::time::Instant;
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::error::Result;
+use crate::events::KeyEventClass;
 use crate::expiry::Deadlines;
 use crate::index::Table;
 use crate::policy::{EvictionPolicy, Objective, Policy, Shared};
-use crate::slab::{Slab, prefetch};
+use crate::slab::{Locator, Slab, prefetch};
 use crate::trace::Notes;
 
+pub(crate) use crate::events::RemovalCause as Cause;
 pub use context::Automove;
 pub(crate) use context::{Context, Settings};
 pub(crate) use limbo::Limbo;
 pub(crate) use namespaces::Namespaces;
 pub(crate) use read::Read;
 pub(crate) use space::{For, Progress, Room, Shortage};
-pub(crate) use sweep::Cause;
 pub(crate) use upkeep::homes_for;
 pub(crate) use view::Handle;
 pub(crate) use write::{Found, New, Origin, Stored};
@@ -202,6 +204,8 @@ impl Shard {
             ctx,
             now: ctx.now(),
             clears: ctx.namespaces.clears(),
+            untagged: ctx.tags.sequence(),
+            has_news: false,
             asked: false,
             asked_in_vain: false,
             tries: 0,
@@ -227,6 +231,10 @@ pub(crate) struct Locked<'a> {
     /// Clears so far, read before anything else in this hold: a sweep begun in it deals with these and no later ones,
     /// because an item stored in it may have the generation that a later one leaves.
     clears: u64,
+    /// The same of tag invalidations.
+    untagged: u64,
+    /// Something was queued for listeners or subscribers.
+    has_news: bool,
     /// Other shards were asked for a page already.
     pub(crate) asked: bool,
     /// They were asked so often that there is no point in asking again.
@@ -264,8 +272,26 @@ impl Locked<'_> {
         }
     }
 
+    /// Says that something has happened to a key, whose item this shard has or had.
+    #[inline]
+    pub(crate) fn happened(&mut self, class: KeyEventClass, name: &'static str, namespace: u8, key: &[u8]) {
+        if self.ctx.hub.wants(class) {
+            self.has_news |= self.ctx.hub.happened(self.core.id, class, name, namespace, key);
+        }
+    }
+
+    /// Says that an item is leaving. Before its chunk is retired.
+    #[inline]
+    fn leaves(&mut self, locator: Locator, cause: Cause) {
+        if self.ctx.hub.is_on() {
+            let (hub, item) = (&self.ctx.hub, self.item(locator));
+            let news = hub.removed(self.core.id, cause, item.namespace(), item.key(), item.value());
+            self.has_news |= news;
+        }
+    }
+
     /// Whether an item in the table is over or cleared.
-    pub(crate) fn is_gone(&self, locator: crate::slab::Locator) -> bool {
+    pub(crate) fn is_gone(&self, locator: Locator) -> bool {
         self.end_of(self.item(locator)).is_some()
     }
 
@@ -315,6 +341,10 @@ impl Drop for Locked<'_> {
         if let Some(since) = self.busy_since {
             let held = since.elapsed().as_nanos() as u64;
             self.core.counts.longest_hold_ns = self.core.counts.longest_hold_ns.max(held);
+        }
+        if self.has_news {
+            let (hub, id) = (&self.ctx.hub, self.core.id);
+            MutexGuard::unlocked(&mut self.core, || hub.tell(id));
         }
     }
 }

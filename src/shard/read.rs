@@ -35,7 +35,7 @@ impl Shard {
                     return None;
                 }
                 let end = item.ended();
-                if end != 0 && !self.is_on_time(ctx, session, &pinned, end, read) {
+                if end != 0 && !self.is_there(ctx, session, &pinned, end, read) {
                     if pinned.is_current() {
                         return None;
                     }
@@ -59,12 +59,16 @@ impl Shard {
         }
     }
 
-    /// Whether an item with an end has not come to it; notes the use if it has an idle time.
+    /// Whether an item with an end or with tags has not come to it; notes the use if it has an idle time.
     #[inline]
-    fn is_on_time(&self, ctx: &Context, session: &Session, pinned: &Pinned<'_>, end: u64, read: Read) -> bool {
+    fn is_there(&self, ctx: &Context, session: &Session, pinned: &Pinned<'_>, end: u64, read: Read) -> bool {
         let now = ctx.now();
         if end <= now {
             session.count(Counter::ExpiredOnRead);
+            return false;
+        }
+        let item = pinned.item();
+        if item.is_tagged() && untagged(ctx, item).is_some_and(|gone| gone || !pinned.is_current()) {
             return false;
         }
         if read == Read::Use {
@@ -114,6 +118,15 @@ impl Shard {
         }
         pinned.into_held()
     }
+}
+
+/// Whether a tag of an item was invalidated since it was stored; None if nothing at all was. Where none of its own was,
+/// that only counts if the index still leads to the item (`events::tags`, invariant 3). Given no pin: one whose address
+/// is taken would be in memory for every hit.
+#[cold]
+#[inline(never)]
+fn untagged(ctx: &Context, item: ItemRef<'_>) -> Option<bool> {
+    ctx.tags.is_newer_than(item).then(|| ctx.tags.has_invalidated(item))
 }
 
 /// Whether an item's time is over.

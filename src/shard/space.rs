@@ -553,7 +553,8 @@ impl Locked<'_> {
                 && !self.item(locator).is_free()
                 && let Some((place, slot)) = self.shard.table.find_locator(hash, locator)
             {
-                self.remove(Found { place, slot, locator }, Cause::Evicted);
+                let cause = self.end_of(self.item(locator)).unwrap_or(Cause::Evicted);
+                self.remove(Found { place, slot, locator }, cause);
             }
         }
         self.settle_limbo();

@@ -1,6 +1,8 @@
 //! What has ended, or was cleared: found page by page, removed in bounded steps.
 //!
-//! A page is swept when its bound of deadlines is reached, and all pages are swept once after a clear. A sweep reads
+//! A page is swept when its bound of deadlines is reached, and all pages are swept once after a clear, or after tags
+//! were invalidated. Clears are rare and empty much: their sweep helps writes that need room. Invalidations of tags may
+//! be many and concern a few items each: their sweep is maintenance's, once in `expiry_lag_ms` at most. A sweep reads
 //! the headers of a page's items in order; for those that are over it finds their slots, all bucket lines asked for at
 //! once.
 
@@ -11,26 +13,27 @@ use crate::slab::prefetch;
 use crate::slab::{Locator, UnitId};
 use crate::trace::note;
 
-/// Why an item left.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Cause {
-    /// Deleted by the program.
-    Removed,
-    /// Its deadline or idle time was reached.
-    Expired,
-    /// The policy's choice.
-    Evicted,
-    /// Its namespace was cleared.
-    Flushed,
+/// A sweep of all pages that is under way.
+#[derive(Debug, Clone, Copy)]
+struct Pass {
+    /// The clears that it deals with.
+    clears: u64,
+    /// The tag invalidations that it deals with.
+    untagged: u64,
+    /// The next unit.
+    unit: u32,
 }
 
-/// How far the sweep after a clear has come.
+/// How far the sweeps after clears and tag invalidations have come.
 #[derive(Debug, Default)]
 pub(crate) struct FlushPass {
-    /// The clears that the pass under way deals with, and the next unit; None between passes.
-    under_way: Option<(u64, u32)>,
+    under_way: Option<Pass>,
     /// The clears that all finished passes have dealt with.
     done: u64,
+    /// The tag invalidations.
+    untagged: u64,
+    /// When the last pass began.
+    begun_at: Option<u64>,
 }
 
 /// Items removed in one step.
@@ -61,6 +64,17 @@ impl Shard {
         busy
     }
 
+    /// Sweeps one step for the tag invalidations up to a number. False if that is done.
+    pub(crate) fn sweep_tags_once(&self, ctx: &Context, up_to: u64) -> bool {
+        let mut locked = self.lock(ctx);
+        let busy = locked.core.flush.untagged < up_to;
+        if busy {
+            locked.busy();
+            locked.flush_step();
+        }
+        busy
+    }
+
     /// Whether there is anything to do.
     pub(crate) fn needs_upkeep(&self, ctx: &Context) -> bool {
         let locked = self.lock(ctx);
@@ -74,9 +88,22 @@ impl Locked<'_> {
         self.core.flush.done
     }
 
+    /// Tag invalidations that this shard has been swept for.
+    pub(crate) fn untagged_for(&self) -> u64 {
+        self.core.flush.untagged
+    }
+
     /// Whether there is anything to sweep now.
     pub(crate) fn has_sweeping(&self) -> bool {
-        self.core.flush.done < self.clears || self.next_due(self.ctx.settings.expiry_lag_ms).is_some()
+        let lag_ms = self.ctx.settings.expiry_lag_ms;
+        self.core.flush.done < self.clears || self.has_untagged(lag_ms) || self.next_due(lag_ms).is_some()
+    }
+
+    /// Whether to sweep for tag invalidations now.
+    fn has_untagged(&self, lag_ms: u64) -> bool {
+        let flush = &self.core.flush;
+        flush.untagged < self.untagged
+            && (flush.under_way.is_some() || flush.begun_at.is_none_or(|at| at.saturating_add(lag_ms) <= self.now))
     }
 
     /// The page to sweep next because something in it ended `lag_ms` ago. With a lag, a page whose items end one after
@@ -113,19 +140,22 @@ impl Locked<'_> {
     }
 
     fn flush_step(&mut self) -> usize {
-        let clears = self.clears;
-        if self.core.flush.under_way.is_none() && self.core.flush.done < clears {
-            self.core.flush.under_way = Some((clears, 0));
+        let (clears, untagged, flush) = (self.clears, self.untagged, &mut self.core.flush);
+        if flush.under_way.is_none() && (flush.done < clears || flush.untagged < untagged) {
+            flush.under_way = Some(Pass { clears, untagged, unit: 0 });
+            flush.begun_at = Some(self.now);
         }
-        let Some((clears, unit)) = self.core.flush.under_way else { return 0 };
-        if unit >= self.core.slab.unit_count() {
-            self.core.flush.under_way = None;
-            self.core.flush.done = clears;
+        let Some(pass) = flush.under_way else { return 0 };
+        if pass.unit >= self.core.slab.unit_count() {
+            let flush = &mut self.core.flush;
+            flush.under_way = None;
+            flush.done = pass.clears;
+            flush.untagged = pass.untagged;
             return 0;
         }
-        let (removed, finished) = self.sweep_unit(UnitId(unit));
+        let (removed, finished) = self.sweep_unit(UnitId(pass.unit));
         if finished {
-            self.core.flush.under_way = Some((clears, unit + 1));
+            self.core.flush.under_way = Some(Pass { unit: pass.unit + 1, ..pass });
         }
         removed
     }

@@ -251,7 +251,8 @@ impl Locked<'_> {
             seen += 1;
         });
         let Some(found) = chosen else { return false };
-        self.remove(found, super::Cause::Evicted);
+        let cause = self.end_of(self.item(found.locator)).unwrap_or(super::Cause::Evicted);
+        self.remove(found, cause);
         true
     }
 

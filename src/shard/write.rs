@@ -9,7 +9,7 @@ use super::{Cause, Locked, Tally};
 use crate::error::Error;
 use crate::index::Place;
 use crate::policy::Arrival;
-use crate::slab::{Attributes, ItemRef, Locator, Prepaid, Slot, UnitId};
+use crate::slab::{Attributes, Contents, ItemRef, Locator, Prepaid, Slot, TagSet, UnitId};
 
 /// An item to be stored.
 #[derive(Debug, Clone, Copy)]
@@ -21,6 +21,8 @@ pub(crate) struct New<'k> {
     /// Its length: that of the pieces together, or more when the rest is filled in later.
     pub(crate) vlen: usize,
     pub(crate) attributes: Attributes,
+    /// Its tags: as many as the attributes say.
+    pub(crate) tags: Option<&'k TagSet>,
     pub(crate) origin: Origin,
 }
 
@@ -31,7 +33,7 @@ pub(crate) enum Origin {
     Given,
     /// It is made from the value that is there, and was read if that was.
     Changed,
-    /// It is the value that is there, under another header.
+    /// It is the value that is there, under another header: nobody needs to be told.
     Same,
 }
 
@@ -80,8 +82,9 @@ impl Locked<'_> {
 
     /// Why an item is not there any more, though it still is in the table.
     #[inline]
-    pub(super) fn end_of(&self, item: ItemRef<'_>) -> Option<Cause> {
-        if item.generation() != self.ctx.namespaces.generation(item.namespace()) {
+    pub(crate) fn end_of(&self, item: ItemRef<'_>) -> Option<Cause> {
+        let is_cleared = item.generation() != self.ctx.namespaces.generation(item.namespace());
+        if is_cleared || item.is_tagged() && self.ctx.tags.has_invalidated(item) {
             Some(Cause::Flushed)
         } else if is_over(item, self.now) {
             Some(Cause::Expired)
@@ -189,6 +192,7 @@ impl Locked<'_> {
             }
         }
         self.note_removal(cause, last);
+        self.leaves(found.locator, cause);
         self.retire(found.locator, size);
     }
 
@@ -205,7 +209,7 @@ impl Locked<'_> {
                 counts.expired_unfetched += unfetched;
             }
             Cause::Flushed => counts.flushed += 1,
-            Cause::Removed => {}
+            Cause::Removed | Cause::Replaced => {}
         }
     }
 
@@ -220,7 +224,9 @@ impl Locked<'_> {
     pub(crate) fn stage(&mut self, new: &New<'_>, who: For<'_>, prepaid: &mut Prepaid) -> Result<Room, Shortage> {
         let room = self.make_room_for(new.item_len(), who, prepaid)?;
         if let Room::At(locator) = room {
-            self.core.slab.write(&self.ctx.arena, locator, &new.attributes, new.key, new.parts, new.vlen);
+            let tags = new.tags.map_or(&[][..], TagSet::as_slice);
+            let contents = Contents { key: new.key, parts: new.parts, vlen: new.vlen, tags };
+            self.core.slab.write(&self.ctx.arena, locator, &new.attributes, &contents);
         }
         Ok(room)
     }
@@ -304,7 +310,10 @@ impl Locked<'_> {
                 self.shard.shared.applied(better, bits, new_size);
             }
         }
-        self.core.counts.stored += u64::from(origin != Origin::Same);
+        if origin != Origin::Same {
+            self.core.counts.stored += 1;
+            self.leaves(old.locator, Cause::Replaced);
+        }
         self.retire(old.locator, old_size);
     }
 

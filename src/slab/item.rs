@@ -7,25 +7,29 @@
 //!            └──────────────────────────┴─────────┴───────┴─────┴──┴───┴──┴──┴──┴──┘
 //!            63 59 58              29 28           12 11  8 7  6 4 3  2  1  0
 //! long       ┌────┬──────────────────┬───────────────┬─────┬──┬───┬──┬──┬──┬──┐
-//! word 0     │ -- │ vlen (30)        │ klen (17)     │gen 4│NS│knd│ID│TK│CF│ 1│
+//! word 0     │---T│ vlen (30)        │ klen (17)     │gen 4│NS│knd│ID│TK│CF│ 1│
 //!            ├────┴──────────────────┴───────────────┴─────┴──┴───┴──┴──┴──┴──┤
 //! word 1     │ deadline (64)                                                  │
 //!            └────────────────────────────────────────────────────────────────┘
 //! then, each only if its flag is set: TK token (8) · ID last use (8), time to idle (8) · CF client flags (4) · NS
-//! namespace (1); then the key, then the value.
+//! namespace (1); then the key, then the value. An item with tags (T, bit 59 of a long header) has them at its end, so
+//! that key and value are found without knowing of them: their count (1), the sequence number of the cache's last tag
+//! invalidation when the value was stored (8), and 8 bytes a tag, unaligned.
 //! ```
 //! Short: keys to 63 bytes, values to 1,023 and deadlines within 2 years of the cache's start: 8 bytes in all.
 //! A free chunk's first word has kind 7 and, from bit 8 up, the number of the next free chunk of its page plus one.
 //!
 //! Invariants:
-//! 1. Key, value, lengths, generation, token and flags never change from publication until the chunk is reused, and it
-//!    is reused only when no reader can be inside (`index::hazard`).
+//! 1. Key, value, lengths, generation, token, flags and tags never change from publication until the chunk is reused,
+//!    and it is reused only when no reader can be inside (`index::hazard`).
 //! 2. The deadline word and the two idle words are atomics: they change in place.
 //! 3. Deadlines are milliseconds since the cache's start, 0 for none; a deadline that is there is at least 1.
 #![allow(unsafe_code)]
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+
+use super::tagset::TagSet;
 
 /// What a value is. Larder itself stores only strings; front-ends store their own encodings under the other kinds.
 ///
@@ -91,11 +95,17 @@ const LONG_KLEN_MASK: u64 = (1 << 17) - 1;
 const LONG_VLEN_SHIFT: u32 = 29;
 const LONG_VLEN_MASK: u64 = (1 << 30) - 1;
 
+/// In a long header: the item has tags.
+const TAGGED: u64 = 1 << 59;
+const LONG_AND_TAGGED: u64 = LONG | TAGGED;
+/// Bytes of an item's tags beside the tags: their count and the sequence number.
+const TAGS_FIXED: usize = 1 + 8;
+
 const FREE_KIND: u64 = 7 << KIND_SHIFT;
 
 const _: () = assert!(SHORT_KLEN_SHIFT + 6 == SHORT_VLEN_SHIFT && SHORT_VLEN_SHIFT + 10 == SHORT_DEADLINE_SHIFT);
 const _: () = assert!(SHORT_DEADLINE_SHIFT + 36 == 64 && GENERATION_SHIFT + 4 == SHORT_KLEN_SHIFT);
-const _: () = assert!(LONG_KLEN_SHIFT + 17 == LONG_VLEN_SHIFT && LONG_VLEN_SHIFT + 30 < 64);
+const _: () = assert!(LONG_KLEN_SHIFT + 17 == LONG_VLEN_SHIFT && TAGGED == 1 << (LONG_VLEN_SHIFT + 30));
 const _: () = assert!(MAX_KEY_LEN as u64 <= LONG_KLEN_MASK && MAX_VALUE_LEN as u64 <= LONG_VLEN_MASK);
 const _: () = assert!(1 << (SHORT_KLEN_SHIFT - GENERATION_SHIFT) == GENERATIONS as u32);
 
@@ -113,11 +123,20 @@ pub(crate) struct Attributes {
     pub(crate) idle_ms: u64,
     /// Last use in milliseconds since the cache's start; only kept with `idle_ms`.
     pub(crate) last_use: u64,
+    /// How many tags it has.
+    pub(crate) tags: u8,
+    /// The number of the last tag invalidation when the value was stored; only kept with tags.
+    pub(crate) sequence: u64,
 }
 
 impl Attributes {
     fn is_long(&self, klen: usize, vlen: usize) -> bool {
-        klen > SHORT_KLEN_MAX || vlen > SHORT_VLEN_MAX || self.deadline > SHORT_DEADLINE_MAX
+        klen > SHORT_KLEN_MAX || vlen > SHORT_VLEN_MAX || self.deadline > SHORT_DEADLINE_MAX || self.tags > 0
+    }
+
+    /// Bytes after the value.
+    fn tail_len(&self) -> usize {
+        tail_len(usize::from(self.tags))
     }
 
     /// Bytes before the key.
@@ -131,7 +150,7 @@ impl Attributes {
 
     /// Bytes of the whole item.
     pub(crate) fn item_len(&self, klen: usize, vlen: usize) -> usize {
-        self.header_len(klen, vlen) + klen + vlen
+        self.header_len(klen, vlen) + klen + vlen + self.tail_len()
     }
 
     fn word0(&self, klen: usize, vlen: usize) -> u64 {
@@ -141,8 +160,9 @@ impl Attributes {
             | if self.namespace != 0 { NAMESPACED } else { 0 }
             | (self.kind as u64) << KIND_SHIFT
             | u64::from(self.generation) << GENERATION_SHIFT;
+        let tagged = if self.tags > 0 { TAGGED } else { 0 };
         if self.is_long(klen, vlen) {
-            flags | LONG | (klen as u64) << LONG_KLEN_SHIFT | (vlen as u64) << LONG_VLEN_SHIFT
+            flags | LONG | tagged | (klen as u64) << LONG_KLEN_SHIFT | (vlen as u64) << LONG_VLEN_SHIFT
         } else {
             flags
                 | (klen as u64) << SHORT_KLEN_SHIFT
@@ -201,7 +221,26 @@ impl Attributes {
         }
     }
 
-    /// Writes another header over that of the item at `base`, if it is as long. False if it is not.
+    /// Writes what follows the value, at `at`.
+    ///
+    /// # Safety
+    /// `at` starts `tail_len` writable bytes that nobody else can reach.
+    pub(super) unsafe fn write_tail(&self, at: *mut u8, tags: &[u64]) {
+        debug_assert_eq!(tags.len(), usize::from(self.tags));
+        if self.tags == 0 {
+            return;
+        }
+        // SAFETY: a byte, eight, and eight for each tag: what tail_len adds up.
+        unsafe {
+            at.write(self.tags);
+            at.add(1).cast::<u64>().write_unaligned(self.sequence);
+            for (i, &tag) in tags.iter().take(usize::from(self.tags)).enumerate() {
+                at.add(TAGS_FIXED + 8 * i).cast::<u64>().write_unaligned(tag);
+            }
+        }
+    }
+
+    /// Writes another header over that of the item at `base`, if it is as long and has as many tags. False if not.
     ///
     /// # Safety
     /// `base` starts an item that is not published.
@@ -210,13 +249,21 @@ impl Attributes {
         unsafe {
             let item = ItemRef::at(base);
             let (klen, vlen, len) = (item.key_len(), item.value_len(), item.header_len());
-            if self.header_len(klen, vlen) != len {
+            if self.header_len(klen, vlen) != len || self.tags != item.tag_count() {
                 return false;
             }
             self.write_header(base, klen, vlen);
+            if self.tags > 0 {
+                base.add(len + klen + vlen + 1).cast::<u64>().write_unaligned(self.sequence);
+            }
         }
         true
     }
+}
+
+/// Bytes that so many tags take.
+fn tail_len(tags: usize) -> usize {
+    if tags == 0 { 0 } else { TAGS_FIXED + 8 * tags }
 }
 
 /// Length of a header by the low byte of its first word, which has all its flags.
@@ -284,7 +331,44 @@ impl<'a> ItemRef<'a> {
     }
 
     pub(crate) fn item_len(self) -> usize {
-        self.header_len() + self.key_len() + self.value_len()
+        self.tail() + tail_len(usize::from(self.tag_count()))
+    }
+
+    /// Where the value begins.
+    pub(super) fn value_offset(self) -> usize {
+        self.header_len() + self.key_len()
+    }
+
+    /// Where the value ends: tags, if any, begin there.
+    fn tail(self) -> usize {
+        self.value_offset() + self.value_len()
+    }
+
+    /// Whether it has tags.
+    #[inline(always)]
+    pub(crate) fn is_tagged(self) -> bool {
+        self.word0 & LONG_AND_TAGGED == LONG_AND_TAGGED
+    }
+
+    fn tag_count(self) -> u8 {
+        if self.is_tagged() { self.bytes(self.tail(), 1)[0] } else { 0 }
+    }
+
+    fn unaligned(self, at: usize) -> u64 {
+        let mut eight = [0; 8];
+        eight.copy_from_slice(self.bytes(at, 8));
+        u64::from_ne_bytes(eight)
+    }
+
+    /// The number of the last tag invalidation when the value was stored; 0 without tags.
+    pub(crate) fn sequence(self) -> u64 {
+        if self.is_tagged() { self.unaligned(self.tail() + 1) } else { 0 }
+    }
+
+    /// The hashes of its tags.
+    pub(crate) fn tags(self) -> TagSet {
+        let first = self.tail() + TAGS_FIXED;
+        (0..usize::from(self.tag_count())).map(|i| self.unaligned(first + 8 * i)).collect()
     }
 
     /// Payload: key and value.
@@ -418,10 +502,14 @@ impl<'a> ItemRef<'a> {
         if self.word0 & (LONG | IDLE) == 0 { self.word0 >> SHORT_DEADLINE_SHIFT } else { self.ends_slow() }
     }
 
+    /// Of an item with tags never 0: there is more than its end to be looked at.
     #[cold]
     #[inline(never)]
     fn ends_slow(self) -> u64 {
-        self.ends()
+        match self.ends() {
+            0 if self.is_tagged() => u64::MAX,
+            end => end,
+        }
     }
 
     fn ends_idle(self, deadline: u64) -> u64 {
@@ -456,6 +544,8 @@ impl<'a> ItemRef<'a> {
             token: self.token(),
             idle_ms,
             last_use,
+            tags: self.tag_count(),
+            sequence: self.sequence(),
         }
     }
 }
@@ -504,6 +594,8 @@ pub(super) unsafe fn read_free(base: *const u8) -> u32 {
 mod tests {
     use super::*;
 
+    const TAGS: [u64; 3] = [1, u64::MAX, 0x0123_4567_89ab_cdef];
+
     fn written(attributes: &Attributes, key: &[u8], value: &[u8]) -> Vec<u64> {
         let len = attributes.item_len(key.len(), value.len());
         let mut chunk = vec![0u64; len.div_ceil(8)];
@@ -511,13 +603,14 @@ mod tests {
         unsafe {
             let at = attributes.write(chunk.as_mut_ptr().cast(), key, value.len());
             std::ptr::copy_nonoverlapping(value.as_ptr(), at, value.len());
+            attributes.write_tail(at.add(value.len()), &TAGS[..usize::from(attributes.tags)]);
         }
         chunk
     }
 
     #[test]
     fn every_combination_reads_back() {
-        for case in 0..512u32 {
+        for case in 0..1024u32 {
             let bit = |n: u32| case >> n & 1 == 1;
             let attributes = Attributes {
                 kind: if bit(0) { Kind::SortedSet } else { Kind::String },
@@ -528,6 +621,8 @@ mod tests {
                 token: bit(5).then_some(u64::MAX - 1),
                 idle_ms: if bit(6) { 77 } else { 0 },
                 last_use: if bit(6) { 1234 } else { 0 },
+                tags: if bit(9) { (case % 3) as u8 + 1 } else { 0 },
+                sequence: if bit(9) { u64::MAX - 2 } else { 0 },
             };
             let key = vec![b'k'; if bit(7) { 64 } else { 5 }];
             let value = vec![b'v'; if bit(8) { 1024 } else { 0 }];
@@ -535,6 +630,8 @@ mod tests {
             // SAFETY: just written, and it outlives the reference.
             let item = unsafe { ItemRef::at(chunk.as_ptr().cast()) };
             assert_eq!(item.attributes(), attributes);
+            assert_eq!(item.tags().as_slice(), &TAGS[..usize::from(attributes.tags)]);
+            assert_eq!(item.is_tagged(), attributes.tags > 0);
             assert_eq!((item.key(), item.value()), (&key[..], &value[..]));
             assert_eq!(item.item_len(), attributes.item_len(key.len(), value.len()));
             assert!(item.is(attributes.namespace, &key) && !item.is(attributes.namespace ^ 1, &key) && !item.is_free());

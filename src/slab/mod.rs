@@ -10,6 +10,7 @@
 //! | `page` | one shard's pages: allocate, free, find a sparse one |
 //! | `item` | the bytes of one item |
 //! | `fill` | values written from outside, piece by piece |
+//! | `tagset` | the hashes of an item's tags |
 //! | `locator` | where an item is, in 40 bits, and the word in an index slot |
 
 mod arena;
@@ -20,6 +21,7 @@ mod ledger;
 mod locator;
 mod os;
 mod page;
+mod tagset;
 
 pub(crate) use arena::{Arena, Prepaid};
 pub(crate) use class::{ClassId, Classes};
@@ -33,4 +35,5 @@ pub(crate) use os::Region;
 #[cfg(test)]
 pub(crate) use os::faults;
 pub(crate) use os::{coarse_monotonic_ms, os_pages, prefetch, thread_cpu_ns};
-pub(crate) use page::{ClassState, Freed, Slab, UnitId};
+pub(crate) use page::{ClassState, Contents, Freed, Slab, UnitId};
+pub(crate) use tagset::{MAX_TAGS, TagSet};

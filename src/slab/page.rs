@@ -28,6 +28,17 @@ pub(crate) struct UnitId(pub(crate) u32);
 
 const NIL: u32 = u32::MAX;
 
+/// What an item is made of beside its attributes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Contents<'a> {
+    pub(crate) key: &'a [u8],
+    /// The value, in pieces.
+    pub(crate) parts: &'a [&'a [u8]],
+    /// Its length: that of the pieces together, or more when the rest is filled in later.
+    pub(crate) vlen: usize,
+    pub(crate) tags: &'a [u64],
+}
+
 /// State of one page or span.
 #[derive(Debug, Clone)]
 pub(crate) struct Unit {
@@ -431,15 +442,8 @@ impl Slab {
 
     /// Writes a header and key into a chunk from [`alloc`](Slab::alloc) or [`add_span`](Slab::add_span), and the value
     /// if it is there already; else what the chunk held before stays in its place until it is filled (`slab::fill`).
-    pub(crate) fn write(
-        &mut self,
-        arena: &Arena,
-        locator: Locator,
-        attributes: &Attributes,
-        key: &[u8],
-        parts: &[&[u8]],
-        vlen: usize,
-    ) {
+    pub(crate) fn write(&mut self, arena: &Arena, locator: Locator, attributes: &Attributes, contents: &Contents<'_>) {
+        let &Contents { key, parts, vlen, tags } = contents;
         debug_assert!(attributes.item_len(key.len(), vlen) <= self.chunk_of(arena, locator) as usize);
         // SAFETY: the chunk was allocated, is not published, and is large enough (asserted; sizes and classes are
         // computed from the same item_len): it is ours alone.
@@ -452,6 +456,7 @@ impl Slab {
                 at = at.add(n);
                 left -= n;
             }
+            attributes.write_tail(at.add(left), tags);
         }
     }
 
@@ -461,7 +466,9 @@ impl Slab {
         // SAFETY: as in `item`: `from` is published and its shard's lock held. `to` is another chunk, so writing it
         // below leaves the borrowed bytes alone.
         let item = unsafe { arena.item(from) };
-        self.write(arena, to, &item.attributes(), item.key(), &[item.value()], item.value_len());
+        let (value, tags) = ([item.value()], item.tags());
+        let contents = Contents { key: item.key(), parts: &value, vlen: item.value_len(), tags: tags.as_slice() };
+        self.write(arena, to, &item.attributes(), &contents);
     }
 
     /// Gives an unpublished item other attributes, if its header has the room that they need. False if not.
@@ -473,7 +480,7 @@ impl Slab {
     /// Bytes of an unpublished item's value, to fill from outside the lock.
     pub(super) fn value_place(&self, arena: &Arena, locator: Locator) -> (*mut u8, usize) {
         let item = self.item(arena, locator);
-        let (header_and_key, vlen) = (item.item_len() - item.value_len(), item.value_len());
+        let (header_and_key, vlen) = (item.value_offset(), item.value_len());
         // SAFETY: inside the item.
         (unsafe { arena.base_of(locator).add(header_and_key) }, vlen)
     }

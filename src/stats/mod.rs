@@ -128,7 +128,7 @@ pub struct Stats {
     pub expired_unfetched: u64,
     /// Those of them that were removed to make room.
     pub reclaimed: u64,
-    /// Items of cleared namespaces that were swept.
+    /// Items of cleared namespaces, or with invalidated tags, that were swept.
     pub flushed_items: u64,
     /// New items that the policy turned away.
     pub turned_away: u64,
@@ -150,6 +150,10 @@ pub struct Stats {
     pub sessions: u64,
     /// How often the system refused memory.
     pub commit_failures: u64,
+    /// Calls of the eviction listener that panicked.
+    pub listener_panics: u64,
+    /// Removals by the eviction listener itself that it was not told of, because too many waited.
+    pub notices_lost: u64,
 }
 
 impl Stats {
@@ -191,6 +195,8 @@ impl Stats {
             longest_lock_hold_ns: shards.longest_hold_ns,
             sessions: counts.sessions,
             commit_failures: counts.commit_failures,
+            listener_panics: engine.ctx.hub.panics(),
+            notices_lost: engine.ctx.hub.lost(),
         }
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use larder::{ErrorKind, EvictionPolicy};
 
-use crate::ops::Op;
+use crate::ops::{Key, Op, TAGS};
 use crate::run::Run;
 
 impl Run<'_> {
@@ -15,6 +15,19 @@ impl Run<'_> {
                 self.cache(space).clear();
                 self.twin.clear(space);
                 assert_eq!(self.cache(space).len(), 0);
+            }
+            Op::InvalidateTag(space, tag) => {
+                self.cache(space).invalidate_tag(TAGS[tag]);
+                self.twin.invalidate(space, tag);
+            }
+            Op::InvalidatePrefix(space, digit) => {
+                let prefix = format!("key-{digit}").into_bytes();
+                let matching = |key: &Key| key.space == space && key.bytes().starts_with(&prefix);
+                let there = self.twin.items.keys().filter(|key| matching(key)).count() as u64;
+                let removed = self.cache(space).invalidate_prefix(&prefix).run();
+                assert!(removed <= there && there - removed <= self.unnoticed(), "{removed} of {there} were removed");
+                self.noticed += there - removed;
+                self.twin.items.retain(|key, _| !matching(key));
             }
             Op::ClearAll => {
                 cache.clear_all();

@@ -6,6 +6,8 @@ use proptest::prelude::*;
 
 /// The namespaces that take part.
 pub(crate) const NAMESPACES: [u8; 4] = [0, 1, 7, 255];
+/// The tags that items have; an item can have several.
+pub(crate) const TAGS: [&str; 3] = ["a", "b", "c"];
 /// Keys of each.
 pub(crate) const KEYS: u16 = 160;
 
@@ -86,6 +88,8 @@ pub(crate) struct Options {
     pub(crate) kind: Kind,
     pub(crate) want_old: bool,
     pub(crate) want_token: bool,
+    /// Which of the [`TAGS`] it has: a bit for each.
+    pub(crate) tags: u8,
 }
 
 /// How to count.
@@ -138,6 +142,10 @@ pub(crate) enum Op {
     Remove(Key),
     Take(Key),
     Clear(usize),
+    /// Invalidates one of the tags in a namespace.
+    InvalidateTag(usize, usize),
+    /// Removes the keys of a namespace that begin with "key-" and this.
+    InvalidatePrefix(usize, u8),
     ClearAll,
     ClearAfter(usize, u64),
     /// A whole scan, so many entries a step.
@@ -182,6 +190,8 @@ pub(crate) struct Setup {
     pub(crate) objective: Objective,
     /// Whether the policy may be changed on the way.
     pub(crate) may_change_policy: bool,
+    /// Whether there is a listener.
+    pub(crate) listens: bool,
 }
 
 fn key() -> impl Strategy<Value = Key> {
@@ -234,8 +244,9 @@ fn options() -> impl Strategy<Value = Options> {
         6 => Just(Kind::String),
         1 => proptest::sample::select(vec![Kind::Hash, Kind::List, Kind::Set, Kind::SortedSet, Kind::HyperLogLog]),
     ];
-    (expiry, idle, condition, flags, kind, any::<bool>(), proptest::bool::weighted(0.3)).prop_map(
-        |(expiry, idle_ms, condition, flags, kind, want_old, want_token)| Options {
+    let tags = prop_oneof![3 => Just(0u8), 1 => 1..8u8];
+    (expiry, idle, condition, flags, kind, any::<bool>(), proptest::bool::weighted(0.3), tags).prop_map(
+        |(expiry, idle_ms, condition, flags, kind, want_old, want_token, tags)| Options {
             expiry,
             idle_ms,
             condition,
@@ -243,6 +254,7 @@ fn options() -> impl Strategy<Value = Options> {
             kind,
             want_old,
             want_token,
+            tags,
         },
     )
 }
@@ -320,6 +332,8 @@ fn controls(may_change_policy: bool) -> impl Strategy<Value = Op> {
         );
     prop_oneof![
         2 => space().prop_map(Op::Clear),
+        6 => (space(), 0..TAGS.len()).prop_map(|(space, tag)| Op::InvalidateTag(space, tag)),
+        1 => (space(), 1..10u8).prop_map(|(space, digit)| Op::InvalidatePrefix(space, digit)),
         1 => Just(Op::ClearAll),
         1 => (space(), 0..3000u64).prop_map(|(space, ms)| Op::ClearAfter(space, ms)),
         1 => (space(), 2..7usize).prop_map(|(space, n)| Op::Retain(space, n)),
@@ -346,21 +360,20 @@ fn setup() -> impl Strategy<Value = Setup> {
         proptest::option::weighted(0.2, 100..4000u64),
         proptest::bool::weighted(0.2),
         automove(),
-        (prop_oneof![Just(Objective::Hits), Just(Objective::Bytes)], proptest::bool::weighted(0.25)),
+        (prop_oneof![Just(Objective::Hits), Just(Objective::Bytes)], proptest::bool::weighted(0.25), any::<bool>()),
     )
-        .prop_map(
-            |(max_memory, shards, seed, ttl_ms, idle_ms, tokens, automove, (objective, may_change_policy))| Setup {
-                max_memory,
-                shards,
-                seed,
-                ttl_ms,
-                idle_ms,
-                tokens,
-                automove,
-                objective,
-                may_change_policy,
-            },
-        )
+        .prop_map(|(max_memory, shards, seed, ttl_ms, idle_ms, tokens, automove, others)| Setup {
+            max_memory,
+            shards,
+            seed,
+            ttl_ms,
+            idle_ms,
+            tokens,
+            automove,
+            objective: others.0,
+            may_change_policy: others.1,
+            listens: others.2,
+        })
 }
 
 /// A case.

@@ -5,11 +5,14 @@
 //! 2. What the twin has may be a miss only if the cache has counted an eviction, or turned a newcomer away, for which
 //!    no miss was seen yet; under `noeviction` it never may; under a `volatile` policy only if the item had an end.
 //! 3. No more memory is in use than there is room, but for [`SLACK`] and [`SLACK_PER_SHARD`].
-//! 4. Every so often, and at the end, every invariant of the data structures holds.
+//! 4. A listener is told of every item that leaves, with its cause, as often as the cache has counted.
+//! 5. Every so often, and at the end, every invariant of the data structures holds.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
-use larder::{Cache, ErrorKind, EvictionPolicy, Guard, Maintenance, ManualClock, Reservation};
+use larder::{Cache, ErrorKind, EvictionPolicy, Guard, Maintenance, ManualClock, RemovalCause, Reservation};
 
 use crate::ops::{Key, NAMESPACES, Op, Options, Setup};
 use crate::twin::{Item, Twin};
@@ -58,6 +61,25 @@ pub(crate) struct Run<'c> {
     /// leave.
     pub(crate) ceiling: u64,
     slack: u64,
+    told: Arc<Told>,
+}
+
+/// What the listener was told: how often, by the causes' order.
+#[derive(Debug, Default)]
+struct Told([AtomicU64; RemovalCause::ALL.len()]);
+
+impl Told {
+    fn place(cause: RemovalCause) -> usize {
+        RemovalCause::ALL.iter().position(|&one| one == cause).expect("a cause that is known")
+    }
+
+    fn count(&self, cause: RemovalCause) {
+        self.0[Told::place(cause)].fetch_add(1, SeqCst);
+    }
+
+    fn of(&self, cause: RemovalCause) -> u64 {
+        self.0[Told::place(cause)].load(SeqCst)
+    }
 }
 
 /// A scan under way.
@@ -92,6 +114,11 @@ pub(crate) fn play(policy: EvictionPolicy, setup: &Setup, ops: &[Op]) {
     if let Some(idle) = setup.idle_ms {
         builder = builder.time_to_idle(Duration::from_millis(idle));
     }
+    let told = Arc::new(Told::default());
+    if setup.listens {
+        let theirs = Arc::clone(&told);
+        builder = builder.eviction_listener(move |removal| theirs.count(removal.cause));
+    }
     let cache = builder.build().expect("a good setup");
     let handles: Vec<Cache> = NAMESPACES.iter().map(|&n| cache.namespace(n)).collect();
     let mut run = Run {
@@ -108,6 +135,7 @@ pub(crate) fn play(policy: EvictionPolicy, setup: &Setup, ops: &[Op]) {
         misses: 0,
         ceiling: 0,
         slack: SLACK + SLACK_PER_SHARD * setup.shards as u64,
+        told,
     };
     run.new_ceiling();
     for (i, op) in ops.iter().enumerate() {
@@ -118,6 +146,9 @@ pub(crate) fn play(policy: EvictionPolicy, setup: &Setup, ops: &[Op]) {
         }
     }
     run.finish();
+    if setup.listens {
+        run.check_told();
+    }
 }
 
 fn may_refuse(policy: EvictionPolicy) -> bool {
@@ -293,6 +324,16 @@ impl<'c> Run<'c> {
         let memory = self.cache(0).memory();
         assert_eq!((memory.items, memory.chunk_bytes, memory.payload_bytes), (0, 0, 0), "{memory:?}");
         self.cache(0).check_invariants();
+    }
+
+    /// Rule 4, when everything has left.
+    fn check_told(&self) {
+        let (stats, told) = (self.cache(0).stats(), &self.told);
+        assert_eq!(told.of(RemovalCause::Evicted), stats.evictions);
+        assert_eq!(told.of(RemovalCause::Expired), stats.expired);
+        assert_eq!(told.of(RemovalCause::Flushed), stats.flushed_items);
+        let all: u64 = RemovalCause::ALL.iter().map(|&cause| told.of(cause)).sum();
+        assert!(all <= stats.stored, "{told:?}: {} were stored", stats.stored);
     }
 
     /// Maintenance until there is nothing left to do, or nothing that can be done: under policies that may refuse,

@@ -34,6 +34,8 @@ pub(crate) struct Item {
     pub(crate) flags: u32,
     pub(crate) kind: Kind,
     pub(crate) token: TokenIs,
+    /// Bits of the tags that it has.
+    pub(crate) tags: u8,
     /// Names the stored value: no two have the same.
     pub(crate) version: u64,
 }
@@ -105,6 +107,10 @@ impl Twin {
         self.items.retain(|key, _| key.space != space);
     }
 
+    pub(crate) fn invalidate(&mut self, space: usize, tag: usize) {
+        self.items.retain(|key, item| key.space != space || item.tags >> tag & 1 == 0);
+    }
+
     /// Deadline of a point in time: what is before the cache's start counts as its start.
     pub(crate) fn at(&self, offset_ms: i64) -> u64 {
         self.now.saturating_add_signed(offset_ms).max(self.start)
@@ -133,6 +139,7 @@ impl Twin {
             flags: options.flags,
             kind: options.kind,
             token,
+            tags: options.tags,
             version: self.new_version(),
         }
     }
@@ -180,6 +187,7 @@ impl Twin {
         let idle = Some(item.idle_ms).filter(|&ms| ms != 0);
         assert_eq!(metadata.time_to_idle.map(|t| t.as_millis() as u64), idle, "time to idle of {key:?}");
         assert_eq!((metadata.flags, metadata.kind), (item.flags, item.kind), "flags and kind of {key:?}");
+        assert_eq!(metadata.tags, item.tags.count_ones() as usize, "tags of {key:?}");
         self.learn(key, metadata.token);
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use larder::{CasOutcome, Error, ErrorKind, SetOptions, SetOutcome, Token};
 
-use crate::ops::{Condition, Expiry, Key, Op, Options, Pick, Value};
+use crate::ops::{Condition, Expiry, Key, Op, Options, Pick, TAGS, Value};
 use crate::run::{MAX_ITEM, Run};
 use crate::twin::{Item, TokenIs};
 
@@ -17,6 +17,7 @@ pub(crate) const PLAIN: Options = Options {
     kind: larder::Kind::String,
     want_old: false,
     want_token: false,
+    tags: 0,
 };
 
 impl Run<'_> {
@@ -62,13 +63,22 @@ impl Run<'_> {
         if options.want_old {
             set = set.want_old();
         }
+        set = set.tags(TAGS.iter().enumerate().filter(|(i, _)| options.tags >> i & 1 == 1).map(|(_, tag)| tag));
         if options.want_token { set.want_token() } else { set }
     }
 
     pub(crate) fn store(&mut self, op: &Op) {
         match *op {
             Op::Set(key, value) => {
+                let turned_away = self.cache(0).stats().turned_away;
                 let result = self.cache(key.space).set(&key.bytes(), &value.bytes());
+                if self.cache(0).stats().turned_away > turned_away {
+                    // Only a new key is turned away: nothing is there.
+                    assert!(result.is_ok());
+                    self.noticed += 1;
+                    self.observe(key, false);
+                    return;
+                }
                 self.after_set(key, value, result);
             }
             Op::SetWith(key, value, options) => {

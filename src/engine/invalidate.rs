@@ -1,0 +1,85 @@
+//! Invalidating many items: by tag, in one store, and by the beginning of their keys, in bounded steps.
+
+use smallvec::SmallVec;
+
+use super::Engine;
+use crate::shard::{Cause, Found};
+use crate::slab::{Locator, TagSet};
+
+/// Buckets looked at in one hold of a lock.
+const STEP: u64 = 32;
+
+impl Engine {
+    /// Invalidates a tag of a namespace: one store, but that a full table of tags waits for a sweep of all items.
+    pub(crate) fn invalidate_tag(&self, namespace: u8, tag: &[u8]) {
+        let tag = TagSet::hash_in(TagSet::hash(tag), namespace);
+        let (tags, ledger) = (&self.ctx.tags, &self.ctx.arena.ledger);
+        self.before();
+        let mut swept = 0;
+        while let Err(needed) = tags.invalidate(tag, swept, ledger) {
+            swept = self.untagged_for();
+            if swept < needed {
+                for shard in self.shards() {
+                    while shard.sweep_tags_once(&self.ctx, needed) {}
+                }
+                swept = self.untagged_for();
+            }
+        }
+    }
+
+    /// The tag invalidations that all shards were swept for.
+    fn untagged_for(&self) -> u64 {
+        self.shards().iter().map(|shard| shard.lock(&self.ctx).untagged_for()).min().unwrap_or_default()
+    }
+
+    /// Forgets invalidations that concern no item any more.
+    pub(super) fn drop_old_tags(&self) {
+        if self.ctx.tags.len() > 0 {
+            self.ctx.tags.drop_old(self.untagged_for());
+        }
+    }
+
+    /// The power of two up to which hashes are dealt with in one step, as large as the tables are now; below 64.
+    pub(crate) fn step_bits(&self) -> u32 {
+        let least = self.shards().iter().map(|shard| shard.table.hashes_per_bucket()).min().unwrap_or(1);
+        least.saturating_mul(STEP).ilog2()
+    }
+
+    /// Removes the items of a namespace whose keys begin so, from a cursor on, in one hold of a lock. Adds their number
+    /// to `removed`; returns the next cursor, None at the end.
+    pub(crate) fn remove_prefix_step(
+        &self,
+        namespace: u8,
+        prefix: &[u8],
+        cursor: u64,
+        removed: &mut u64,
+    ) -> Option<u64> {
+        self.before();
+        let id = self.ctx.hasher.shard(cursor);
+        let shard = &self.shards()[id];
+        let mut locked = shard.lock(&self.ctx);
+        locked.busy();
+        let last = self.last_of_step(id, cursor, STEP);
+        let mut matching: SmallVec<[(Locator, u64); 64]> = SmallVec::new();
+        shard.table.each_in_range(cursor, last, |_, slot| {
+            let Some(locator) = slot.locator() else { return };
+            let item = locked.item(locator);
+            if item.namespace() != namespace || !item.key().starts_with(prefix) {
+                return;
+            }
+            let hash = locked.hash_of(locator);
+            if (cursor..=last).contains(&hash) {
+                matching.push((locator, hash));
+            }
+        });
+        for (locator, hash) in matching {
+            if let Some((place, slot)) = shard.table.find_locator(hash, locator) {
+                let end = locked.end_of(locked.item(locator));
+                *removed += u64::from(end.is_none());
+                locked.remove(Found { place, slot, locator }, end.unwrap_or(Cause::Removed));
+            }
+        }
+        locked.after_write();
+        last.checked_add(1)
+    }
+}

@@ -1,0 +1,404 @@
+//! Who wants to know what happens, and telling it: in order, without any lock of the cache, by the thread that caused
+//! it.
+//!
+//! ```text
+//!  thread that removes          shard's teller                      listener, channels
+//!  ───────────────────          ──────────────                      ──────────────────
+//!  shard's lock taken
+//!  bytes copied        ───────► queue (its own small lock)
+//!  shard's lock given back
+//!  baton taken, if free         queue ⇄ batch, batch told in order ──────► called, pushed
+//!  baton given back             queue empty? else once more
+//! ```
+//! Whoever finds the baton taken goes on: who has it looks at the queue again after giving it back, and tells what has
+//! come meanwhile. Only when [`BOUND`] bytes wait does he stand in line, so a slow listener slows its cache's writers
+//! down and uses no more memory.
+//!
+//! Invariants:
+//! 1. Notices of a key are queued under its shard's lock, and batches are told by who holds the shard's baton, so a
+//!    key's notices are told in the order in which they happened.
+//! 2. No program's code runs under a lock of the cache. Of the hub's own only the baton is held, which no thread waits
+//!    for that is telling already (3).
+//! 3. What a listener does to its own cache is queued, and told by the same thread when the call has returned: calls
+//!    are never nested. `TELLING` names the hubs that this thread is telling for.
+//! 4. What waits is on the ledger. Without a listener and subscribers all of this costs one load of `wants` a removal
+//!    and a store.
+
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst, fence};
+use std::sync::{Arc, Weak};
+
+use crossbeam_utils::CachePadded;
+use parking_lot::{Mutex, RwLock};
+
+use super::channel::{Channel, Publisher, Subscription};
+use super::keyspace::{KeyEvent, KeyEventClass, KeyEvents};
+use super::notices::{Notices, Told, What};
+use super::removal::{Removal, RemovalCause};
+use crate::slab::{Account, Arena, Ledger};
+
+/// Bytes of a shard's notices from which on its writers stand in line to tell.
+const BOUND: u64 = 256 << 10;
+/// Bytes from which on what a listener itself removes is not told any more: it cannot stand in line for itself.
+const NESTED_BOUND: u64 = 4 << 20;
+/// Batches that one operation tells: a listener that removes whenever it is told does not keep it for ever.
+const ROUNDS: usize = 64;
+/// Bit of `wants` beside those of the classes.
+const LISTENER: u32 = 1 << 31;
+
+/// A program's listener.
+pub(crate) struct Listener(Box<dyn Fn(&Removal<'_>) + Send + Sync>);
+
+impl Listener {
+    pub(crate) fn new(f: impl Fn(&Removal<'_>) + Send + Sync + 'static) -> Listener {
+        Listener(Box::new(f))
+    }
+}
+
+impl std::fmt::Debug for Listener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Listener")
+    }
+}
+
+#[derive(Debug)]
+struct Subscriber {
+    channel: Arc<Channel<KeyEvent>>,
+    events: KeyEvents,
+    /// Of one namespace only.
+    namespace: Option<u8>,
+}
+
+/// What is to be told of one shard.
+#[derive(Debug, Default)]
+struct Teller {
+    queue: Mutex<Notices>,
+    /// Bytes in the queue.
+    pending: AtomicU64,
+    /// With the batch that is being told.
+    baton: Mutex<Notices>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Hub {
+    id: u64,
+    /// Bits of the classes that any subscriber wants, and [`LISTENER`].
+    wants: AtomicU32,
+    listener: Option<Listener>,
+    subscribers: RwLock<Arc<[Subscriber]>>,
+    tellers: Box<[CachePadded<Teller>]>,
+    panics: AtomicU64,
+    lost: AtomicU64,
+    arena: Arc<Arena>,
+}
+
+thread_local! {
+    static TELLING: RefCell<Vec<Telling>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A hub that this thread is telling for, or for which it holds back.
+#[derive(Debug)]
+struct Telling {
+    hub: u64,
+    /// Listeners are being called, rather than notices held back.
+    calls: bool,
+    /// More was queued since this was looked at.
+    more: bool,
+}
+
+/// None in a thread that is past its destructors: it queues, and leaves the telling to others.
+fn telling<R>(f: impl FnOnce(&mut Vec<Telling>) -> R) -> Option<R> {
+    TELLING.try_with(|all| f(&mut all.borrow_mut())).ok()
+}
+
+fn begin(hub: u64, calls: bool) {
+    telling(|all| all.push(Telling { hub, calls, more: false }));
+}
+
+fn end(hub: u64) {
+    telling(|all| all.retain(|one| one.hub != hub));
+}
+
+/// Whether a listener of any hub is being called by this thread.
+fn is_in_a_call() -> bool {
+    telling(|all| all.iter().any(|one| one.calls)).unwrap_or_default()
+}
+
+impl Hub {
+    pub(crate) fn new(shards: usize, listener: Option<Listener>, arena: Arc<Arena>) -> Arc<Hub> {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let wants = if listener.is_some() { LISTENER } else { 0 };
+        let tellers: Box<[CachePadded<Teller>]> = (0..shards).map(|_| CachePadded::default()).collect();
+        arena.ledger.force(Account::Side, (size_of::<Hub>() + size_of_val(&*tellers)) as u64);
+        Arc::new(Hub {
+            id: NEXT.fetch_add(1, Relaxed),
+            wants: AtomicU32::new(wants),
+            listener,
+            subscribers: RwLock::new(Arc::new([])),
+            tellers,
+            panics: AtomicU64::new(0),
+            lost: AtomicU64::new(0),
+            arena,
+        })
+    }
+
+    fn ledger(&self) -> &Ledger {
+        &self.arena.ledger
+    }
+
+    /// Whether anybody wants to know of anything.
+    #[inline(always)]
+    pub(crate) fn is_on(&self) -> bool {
+        self.wants.load(Relaxed) != 0
+    }
+
+    /// Whether anybody wants to know of events of a class.
+    #[inline(always)]
+    pub(crate) fn wants(&self, class: KeyEventClass) -> bool {
+        self.wants.load(Relaxed) & class.bit() != 0
+    }
+
+    /// An item has left. Under its shard's lock; true if it is to be told.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn removed(&self, shard: usize, cause: RemovalCause, namespace: u8, key: &[u8], value: &[u8]) -> bool {
+        let (wants, what) = (self.wants.load(Relaxed), What::Removed(cause));
+        let listens = wants & LISTENER != 0;
+        if !listens && what.event().is_none_or(|(class, _)| wants & class.bit() == 0) {
+            return false;
+        }
+        self.push(shard, Told { what, namespace, key, value: if listens { value } else { &[] } })
+    }
+
+    /// Something has happened to a key. Under its shard's lock; true if it is to be told.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn happened(
+        &self,
+        shard: usize,
+        class: KeyEventClass,
+        name: &'static str,
+        namespace: u8,
+        key: &[u8],
+    ) -> bool {
+        self.push(shard, Told { what: What::Happened(class, name), namespace, key, value: &[] })
+    }
+
+    fn push(&self, shard: usize, told: Told<'_>) -> bool {
+        let teller = &self.tellers[shard];
+        if teller.pending.load(Relaxed) > NESTED_BOUND && is_in_a_call() {
+            self.lost.fetch_add(1, Relaxed);
+            return false;
+        }
+        let mut queue = teller.queue.lock();
+        let bytes = queue.push(told, self.ledger());
+        teller.pending.fetch_add(bytes, SeqCst);
+        true
+    }
+
+    /// Whether this thread is telling for this hub; marks that there is more.
+    fn is_telling(&self) -> bool {
+        let mark = |one: &mut Telling| one.more = true;
+        telling(|all| all.iter_mut().find(|one| one.hub == self.id).map(mark).is_some()).unwrap_or(true)
+    }
+
+    /// Tells what this thread has queued of a shard whose lock it has given back. Does nothing while this thread is
+    /// telling already, or holds back: then it is told afterwards.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn tell(&self, shard: usize) {
+        if std::thread::panicking() || self.is_telling() {
+            return;
+        }
+        let mut turn = Turn::begin(self);
+        turn.tell(shard);
+        turn.end();
+    }
+
+    /// Tells everything that waits.
+    pub(crate) fn tell_all(&self) {
+        if self.has_pending() && !std::thread::panicking() && !self.is_telling() {
+            let mut turn = Turn::begin(self);
+            (0..self.tellers.len()).for_each(|shard| turn.tell(shard));
+            turn.end();
+        }
+    }
+
+    /// Until the result is dropped, what this thread queues is not told, because it holds locks.
+    pub(crate) fn hold_back(&self) -> HeldBack<'_> {
+        let outermost = self.is_on() && !self.is_telling();
+        if outermost {
+            begin(self.id, false);
+        }
+        HeldBack { hub: outermost.then_some(self) }
+    }
+
+    /// Whether there is anything to tell.
+    pub(crate) fn has_pending(&self) -> bool {
+        self.is_on() && self.tellers.iter().any(|teller| teller.pending.load(Relaxed) > 0)
+    }
+
+    /// Tells batches of a shard until none is left, or `rounds` are used up.
+    fn tell_shard(&self, shard: usize, rounds: &mut usize) {
+        let teller = &self.tellers[shard];
+        // A thread that is inside another cache's listener stands in no line: those in it might wait for each other.
+        let may_wait = telling(|all| all.len() == 1).unwrap_or_default();
+        while *rounds > 0 {
+            let pending = teller.pending.load(SeqCst);
+            if pending == 0 {
+                return;
+            }
+            let baton = if may_wait && pending > BOUND { Some(teller.baton.lock()) } else { teller.baton.try_lock() };
+            // Who has it sees to the rest: its look at `pending` after giving the baton back comes after what was added
+            // here, because this look at the baton came before.
+            let Some(mut batch) = baton else { return };
+            *rounds -= 1;
+            {
+                let mut queue = teller.queue.lock();
+                std::mem::swap(&mut *queue, &mut *batch);
+                teller.pending.store(0, SeqCst);
+            }
+            self.deliver(&batch);
+            batch.clear(self.ledger());
+            drop(batch);
+            fence(SeqCst);
+        }
+    }
+
+    fn deliver(&self, batch: &Notices) {
+        if batch.is_empty() {
+            return;
+        }
+        let subscribers = Arc::clone(&self.subscribers.read());
+        for told in batch.iter() {
+            if let (Some(listener), What::Removed(cause)) = (&self.listener, told.what) {
+                self.call(listener, &Removal { namespace: told.namespace, key: told.key, value: told.value, cause });
+            }
+            let Some((class, name)) = told.what.event() else { continue };
+            let mut shared: Option<Arc<[u8]>> = None;
+            let wanting = |s: &&Subscriber| s.events.has(class) && s.namespace.is_none_or(|n| n == told.namespace);
+            for subscriber in subscribers.iter().filter(wanting) {
+                let key = Arc::clone(shared.get_or_insert_with(|| told.key.into()));
+                subscriber.channel.push(KeyEvent::new(key, name, told.namespace, class, subscriber.events));
+            }
+        }
+    }
+
+    /// Calls the listener; its panics end here.
+    fn call(&self, listener: &Listener, removal: &Removal<'_>) {
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| (listener.0)(removal))) {
+            self.panics.fetch_add(1, Relaxed);
+            // Dropping what it panicked with is its code too.
+            if let Err(another) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+                std::mem::forget(another);
+            }
+        }
+    }
+
+    pub(crate) fn subscribe(
+        self: &Arc<Self>,
+        events: KeyEvents,
+        namespace: Option<u8>,
+        capacity: usize,
+    ) -> Subscription<KeyEvent> {
+        let channel = Arc::new(Channel::new(capacity, Arc::downgrade(&self.arena), KeyEvent::weight));
+        let subscriber = Subscriber { channel: Arc::clone(&channel), events, namespace };
+        let mut subscribers = self.subscribers.write();
+        let others = subscribers.iter().map(Subscriber::again);
+        *subscribers = others.chain([subscriber]).collect();
+        self.note_wants(&subscribers);
+        drop(subscribers);
+        let hub: Weak<Hub> = Arc::downgrade(self);
+        Subscription::new(channel, hub)
+    }
+
+    fn note_wants(&self, subscribers: &[Subscriber]) {
+        let listener = if self.listener.is_some() { LISTENER } else { 0 };
+        self.wants.store(subscribers.iter().fold(listener, |wants, s| wants | s.events.wants()), Relaxed);
+    }
+
+    /// How often the listener has panicked.
+    pub(crate) fn panics(&self) -> u64 {
+        self.panics.load(Relaxed)
+    }
+
+    /// Notices of what a listener itself removed that were not told, because too many waited.
+    pub(crate) fn lost(&self) -> u64 {
+        self.lost.load(Relaxed)
+    }
+}
+
+impl Subscriber {
+    fn again(&self) -> Subscriber {
+        Subscriber { channel: Arc::clone(&self.channel), events: self.events, namespace: self.namespace }
+    }
+}
+
+impl Publisher for Hub {
+    fn prune(&self) {
+        let mut subscribers = self.subscribers.write();
+        *subscribers = subscribers.iter().filter(|s| !s.channel.is_gone()).map(Subscriber::again).collect();
+        self.note_wants(&subscribers);
+    }
+}
+
+impl Drop for Hub {
+    fn drop(&mut self) {
+        self.subscribers.get_mut().iter().for_each(|subscriber| subscriber.channel.end());
+    }
+}
+
+/// A thread's turn at telling.
+struct Turn<'a> {
+    hub: &'a Hub,
+    /// Batches that it may still tell.
+    rounds: usize,
+}
+
+impl<'a> Turn<'a> {
+    fn begin(hub: &'a Hub) -> Turn<'a> {
+        begin(hub.id, true);
+        Turn { hub, rounds: ROUNDS }
+    }
+
+    fn tell(&mut self, shard: usize) {
+        self.hub.tell_shard(shard, &mut self.rounds);
+    }
+
+    /// Whether this thread has queued more since this was asked last.
+    fn has_more(&self) -> bool {
+        let take = |one: &mut Telling| std::mem::take(&mut one.more);
+        telling(|all| all.iter_mut().find(|one| one.hub == self.hub.id).is_some_and(take)).unwrap_or_default()
+    }
+
+    /// Tells what listeners have removed meanwhile, of whichever shard, for a while; the rest is for the next.
+    fn end(mut self) {
+        while self.rounds > 0 && self.has_more() {
+            (0..self.hub.tellers.len()).for_each(|shard| self.tell(shard));
+        }
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        end(self.hub.id);
+    }
+}
+
+/// See [`Hub::hold_back`].
+#[derive(Debug)]
+pub(crate) struct HeldBack<'a> {
+    /// None if there is nothing to do in the end.
+    hub: Option<&'a Hub>,
+}
+
+impl Drop for HeldBack<'_> {
+    fn drop(&mut self) {
+        if let Some(hub) = self.hub {
+            end(hub.id);
+            hub.tell_all();
+        }
+    }
+}
