@@ -78,9 +78,10 @@
 //! that operators of memcached and Redis know.
 //!
 //! # Seeing inside
-//! [`CacheBuilder::miss_ratio_curve`] estimates what the cache would miss with half, twice and four times its memory. With
-//! the feature `metrics`, `MetricsPublisher` gives all figures to exporters such as Prometheus'; with the feature `tracing`,
-//! subscribers are told what the engine does beside the operations. `docs/observability.md` has both in full.
+//! [`CacheBuilder::miss_ratio_curve`] estimates what the cache would miss with half, twice and four times its memory.
+//! With the feature `metrics`, `MetricsPublisher` gives all figures to exporters such as Prometheus'; with the feature
+//! `tracing`, subscribers are told what the engine does beside the operations. `docs/observability.md` has both in
+//! full.
 //!
 //! # Maintenance
 //! One small thread per cache sweeps what has ended and gives memory back, in steps, for at most a twentieth of a core

@@ -1,5 +1,5 @@
-//! What `tracing` subscribers are told, and that they are told it without a lock being held: the one here uses the cache
-//! whenever it hears something.
+//! What `tracing` subscribers are told, and that they are told it without a lock being held: the one here uses the
+//! cache whenever it hears something.
 #![cfg(feature = "tracing")]
 
 use std::cell::Cell;

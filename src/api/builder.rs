@@ -309,8 +309,8 @@ impl CacheBuilder {
 
     /// Estimates while the cache runs what its miss ratio would be with half, twice and four times its memory:
     /// [`Cache::miss_ratio_curve`]. The estimate takes `bytes` of the cache's memory, which are set aside from the
-    /// start: at least 256 KiB; 4 MiB give a point within about a percentage point (`docs/miss-ratio-curve.md`). Default
-    /// 0: no estimate.
+    /// start: at least 256 KiB; 4 MiB give a point within about a percentage point (`docs/miss-ratio-curve.md`).
+    /// Default 0: no estimate.
     ///
     /// Operations on keys in the sample - all of them in a small cache, one in thousands in a large one - take a lock;
     /// for the others one comparison is added.

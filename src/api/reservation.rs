@@ -52,7 +52,8 @@ impl Reservation {
     /// Adds the next bytes of the value.
     ///
     /// # Errors
-    /// [`ErrorKind::ItemTooLarge`] if they are more than are [`missing`](Self::missing); none are taken then.
+    /// [`ItemTooLarge`](crate::ErrorKind::ItemTooLarge) if they are more than are [`missing`](Self::missing); none are
+    /// taken then.
     ///
     /// # Examples
     /// ```
@@ -69,8 +70,8 @@ impl Reservation {
     /// Stores the value, under the conditions of its options as they are now.
     ///
     /// # Errors
-    /// [`ErrorKind::ItemTooLarge`] if bytes are still missing (the value is abandoned);
-    /// [`ErrorKind::OutOfMemory`] if the index has no room.
+    /// [`ItemTooLarge`](crate::ErrorKind::ItemTooLarge) if bytes are still missing (the value is abandoned);
+    /// [`OutOfMemory`](crate::ErrorKind::OutOfMemory) if the index has no room.
     ///
     /// # Examples
     /// ```

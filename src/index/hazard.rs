@@ -22,8 +22,8 @@
 //!    it before that guard has emptied it. So a session may be taken over while a guard of the thread before is still
 //!    alive, in a thread-local value that is destroyed later; the two threads use different slots. The guard's reads
 //!    come before its release of the slot, and the next announcement there, a swap, carries that release on to the
-//!    writer that acquires it. A leaked guard leaves its slot in use for good: its item stays pinned, and its session is
-//!    one slot short.
+//!    writer that acquires it. A leaked guard leaves its slot in use for good: its item stays pinned, and its session
+//!    is one slot short.
 //! 3. Counters are written by the session's thread only, so plain loads and stores count right.
 #![allow(unsafe_code)]
 

@@ -68,6 +68,8 @@ pub struct CacheConfig {
     pub threads: Option<usize>,
     /// [`CacheBuilder::address_space`], in bytes.
     pub address_space: Option<usize>,
+    /// [`CacheBuilder::miss_ratio_curve`], in bytes.
+    pub miss_ratio_curve: Option<u64>,
     /// [`CacheBuilder::initial_items`]
     pub initial_items: Option<u64>,
     /// [`CacheBuilder::background_resizing`]

@@ -93,6 +93,7 @@ pub(super) static ALL: &[Field] = &[
     field!(maintenance, maintenance),
     field!(expiry_cpu_share, number),
     field!(expiry_lag, duration),
+    field!(miss_ratio_curve, size),
     field!(family, family, |builder, _| builder),
     field!(version, version, |builder, _| builder),
     field!(node_type, node_type, |builder, _| builder),

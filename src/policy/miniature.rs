@@ -2,13 +2,13 @@
 //! proportion, or would be if the cache had another size.
 //!
 //! Paper: Waldspurger et al., "Cache Modeling and Optimization using Miniature Simulations", ATC'17. Ours is that a
-//! miniature follows a cache in use, which is told what became of each request: a program stores a value where the cache
-//! missed, and this is not where the miniature misses.
+//! miniature follows a cache in use, which is told what became of each request: a program stores a value where the
+//! cache missed, and this is not where the miniature misses.
 //!
 //! 1. Where the cache hits and the miniature misses, the program would have stored what the cache has: the miniature
 //!    does so by itself.
-//! 2. Where the cache misses and the miniature hits, the program will store what, in a cache like the miniature, it would
-//!    not have had to: the next value stored under this key is taken for that, and changes nothing but the size.
+//! 2. Where the cache misses and the miniature hits, the program will store what, in a cache like the miniature, it
+//!    would not have had to: the next value stored under this key is taken for that, and changes nothing but the size.
 //! 3. Items end when the cache's would. Those that have are dropped before anything else makes room.
 
 use super::items::{Handle, Items, Life};

@@ -1,7 +1,7 @@
 //! The engine's own policy code judged alone: no slab, no index, no bytes, only who is in and who is not.
 //!
-//! What stands for the index and the slab is in `items`. Everything else - the bits, the hit, the arrival, the victims -
-//! is the code that runs in the shards.
+//! What stands for the index and the slab is in `items`. Everything else - the bits, the hit, the arrival, the victims
+//! - is the code that runs in the shards.
 
 use super::items::{Handle, Items};
 use super::{Arrival, EvictionPolicy, MAINTAIN_EVERY, Objective, Policy, Shared, Store, Verdict, mix};

@@ -1,4 +1,5 @@
-//! A cache's figures through the `metrics` facade: for whichever exporter the program has installed (feature `metrics`).
+//! A cache's figures through the `metrics` facade: for whichever exporter the program has installed (feature
+//! `metrics`).
 //!
 //! Names and units are Prometheus': what only grows ends in `_total`, bytes in `_bytes`, times in `_seconds`. There are
 //! three sets, and `docs/observability.md` lists them:
@@ -27,8 +28,8 @@ const METADATA: Metadata<'static> = Metadata::new("larder", Level::INFO, Some(mo
 /// Publishes the figures of one cache, whenever it is asked to, or [regularly](Self::every).
 ///
 /// Every metric has the label `cache`, the cache's name, and those that were added. Counters are totals since the cache
-/// was built; `larder_memcached_new_items` and `larder_estimated_miss_ratio` are of the time since the last publication.
-/// Publishing takes each shard's lock a few times; it costs some hundred microseconds.
+/// was built; `larder_memcached_new_items` and `larder_estimated_miss_ratio` are of the time since the last
+/// publication. Publishing takes each shard's lock a few times; it costs some hundred microseconds.
 ///
 /// # Examples
 /// With `metrics-exporter-prometheus` or another exporter installed:
@@ -270,8 +271,8 @@ fn view_name(view: View, metric: &Metric) -> String {
 
 impl Cache {
     /// Publishes the cache's figures once through the `metrics` facade, labelled with the cache's name only. Whoever
-    /// does so regularly, or needs other labels, keeps a [`MetricsPublisher`]: it also knows what was new since the last
-    /// time.
+    /// does so regularly, or needs other labels, keeps a [`MetricsPublisher`]: it also knows what was new since the
+    /// last time.
     ///
     /// # Examples
     /// ```

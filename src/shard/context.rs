@@ -22,8 +22,8 @@ use crate::slab::{Account, Arena, Classes};
 pub enum Automove {
     /// Never by themselves: items are evicted within their class. (A class without any page still gets one.)
     Off,
-    /// Slowly, by maintenance: a few pages a run, from classes that have two pages' worth of free chunks. A write evicts
-    /// within its class.
+    /// Slowly, by maintenance: a few pages a run, from classes that have two pages' worth of free chunks. A write
+    /// evicts within its class.
     Slow,
     /// Whenever a write needs room and another class has a page's worth to spare.
     #[default]
