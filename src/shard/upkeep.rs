@@ -188,8 +188,10 @@ impl Locked<'_> {
         self.make_space(None, None);
         self.ctx.arena.trim_pool(missing);
         // Single victims free no page where writes take their chunks at once, as they do while all items are alike: who
-        // waits for memory would wait for ever.
-        if self.ctx.arena.ledger.spare() == 0 && !self.core.may_refuse() {
+        // waits for memory would wait for ever. Not while the limit is exceeded by more than that page would make up
+        // for.
+        let (ledger, page) = (&self.ctx.arena.ledger, self.ctx.arena.page_size() as u64);
+        if ledger.spare() == 0 && ledger.excess() < page && !self.core.may_refuse() {
             self.squeeze_page();
             self.ctx.arena.trim_pool(missing);
         }
