@@ -15,6 +15,8 @@ impl Engine {
         let tag = TagSet::hash_in(TagSet::hash(tag), namespace);
         let (tags, ledger) = (&self.ctx.tags, &self.ctx.arena.ledger);
         self.before();
+        // What is being loaded may have the tag, and be older than this.
+        self.overtake_loads(namespace);
         let mut swept = 0;
         while let Err(needed) = tags.invalidate(tag, swept, ledger) {
             swept = self.untagged_for();
@@ -55,6 +57,10 @@ impl Engine {
         removed: &mut u64,
     ) -> Option<u64> {
         self.before();
+        if cursor == 0 {
+            // Keys that are being loaded are not among the items yet.
+            self.overtake_loads(namespace);
+        }
         let id = self.ctx.hasher.shard(cursor);
         let shard = &self.shards()[id];
         let mut locked = shard.lock(&self.ctx);

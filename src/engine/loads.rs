@@ -397,7 +397,7 @@ impl Engine {
             && stripe.held.lock().as_ref().is_some_and(|held| held.absences.knows(key, self.ctx.now()))
     }
 
-    /// A namespace is about to be cleared.
+    /// A namespace is about to be cleared, or items of it to be invalidated that may be on their way.
     pub(super) fn overtake_loads(&self, namespace: u8) {
         for stripe in &self.loads.stripes {
             let mut locked = stripe.held.lock();

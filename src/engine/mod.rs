@@ -321,6 +321,7 @@ impl Engine {
         match shortage {
             Shortage::Memory(e) => Err(e),
             Shortage::Span(len) => arena.prepare_span(prepaid, len),
+            Shortage::Notices => Ok(()),
             Shortage::Page => {
                 let kind = self.policy().0;
                 let may_refuse = kind.is_volatile() || kind == EvictionPolicy::NoEviction;

@@ -25,6 +25,9 @@ pub(crate) enum Shortage {
     /// A span for an item of this length, which was paid for, has to be committed by the caller: that takes too long
     /// under a lock.
     Span(usize),
+    /// What has left waits, in notices, to be told to listeners, which takes the room that it made: they are told when
+    /// the lock is given back.
+    Notices,
     /// There is none to be had.
     Memory(Error),
 }
@@ -162,6 +165,9 @@ impl Locked<'_> {
             }
             if self.is_poor() {
                 return Err(Shortage::Page);
+            }
+            if round > 0 && self.has_news && self.ctx.arena.ledger.excess() > 0 {
+                return Err(Shortage::Notices);
             }
             let squeeze = round >= ROUNDS && !self.core.may_refuse();
             // Without a page that can be squeezed, for readers' sake, single victims have to do.

@@ -13,6 +13,7 @@ use std::fmt;
 /// See [`EntrySelector::and_compute_with`].
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
+#[expect(clippy::large_enum_variant, reason = "returned once and taken apart at once: a box would cost more")]
 pub enum Op<V> {
     /// What is there stays.
     Nop,
