@@ -5,7 +5,8 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use larder::{Cache, SetOptions};
+use larder::typed::Plain;
+use larder::{Cache, SetOptions, TypedCache};
 
 const VALUE: [u8; 100] = [7; 100];
 
@@ -103,5 +104,29 @@ fn sets(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, gets, sets);
+/// Typed caches beside the bytes: what a codec costs.
+fn typed(c: &mut Criterion) {
+    const ITEMS: u64 = 10_000;
+    let numbers = numbers(ITEMS);
+    let mut group = c.benchmark_group("typed 10k");
+    group.throughput(Throughput::Elements(numbers.len() as u64));
+
+    let cache: TypedCache<u64, [u8; 100], Plain> = TypedCache::new(filled(1));
+    (0..ITEMS).for_each(|n| cache.insert(&n, &VALUE).expect("room"));
+    group.bench_function("get, plain", |b| {
+        b.iter(|| numbers.iter().filter_map(|n| cache.get(n).ok().flatten()).map(|v| sum(&v)).sum::<u64>());
+    });
+
+    let cache: TypedCache<u64, String, Plain> = TypedCache::new(filled(1));
+    (0..ITEMS).for_each(|n| cache.insert(&n, &"7".repeat(100)).expect("room"));
+    group.bench_function("get, a string copied", |b| {
+        b.iter(|| numbers.iter().filter_map(|n| cache.get(n).ok().flatten()).map(|v| v.len()).sum::<usize>());
+    });
+    group.bench_function("read, a string in place", |b| {
+        b.iter(|| numbers.iter().filter_map(|n| cache.read(n, str::len).ok().flatten()).sum::<usize>());
+    });
+    group.finish();
+}
+
+criterion_group!(benches, gets, sets, typed);
 criterion_main!(benches);
