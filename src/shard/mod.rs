@@ -38,7 +38,7 @@ use crate::error::Result;
 use crate::expiry::Deadlines;
 use crate::index::Table;
 use crate::policy::{EvictionPolicy, Objective, Policy, Shared};
-use crate::slab::{Slab, prefetch};
+use crate::slab::{Slab, UnitId, prefetch};
 use crate::trace::Notes;
 
 pub use context::Automove;
@@ -135,6 +135,8 @@ pub(crate) struct Core {
     adopting: Option<u64>,
     /// State of the random choices that are not the policy's.
     random: u64,
+    /// Where the item that was stored last is, or was.
+    newest: Option<UnitId>,
 }
 
 impl Core {
@@ -177,6 +179,7 @@ impl Shard {
             flush: sweep::FlushPass::default(),
             adopting: None,
             random: seed | 1,
+            newest: None,
         };
         let shard = Shard { table, shared: Shared::new(policy, objective), core: Mutex::new(core) };
         shard.lock(ctx).charge_start();

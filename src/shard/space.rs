@@ -532,11 +532,13 @@ impl Locked<'_> {
 
     /// Empties the page with the fewest live bytes of all: its items go to other pages of their class as far as those
     /// have room, and the rest is evicted. The way out when single victims, scattered over many classes, free no page.
+    /// Not the page of the newest item: it would be gone as soon as it is stored.
     pub(super) fn squeeze_page(&mut self) -> Progress {
         self.busy();
         let announced = self.ctx.sessions.announced();
         let slab = &self.core.slab;
-        let unread = |unit| self.is_unread(unit, &announced);
+        let newest = self.core.newest;
+        let unread = |unit| Some(unit) != newest && self.is_unread(unit, &announced);
         let sparsest = (0..slab.classes.len()).filter_map(|class| slab.sparsest(ClassId(class as u8), unread));
         let live = |unit: &UnitId| slab.unit(*unit).used * slab.unit(*unit).chunk;
         let any = || slab.all_units().find(|&unit| slab.unit(unit).pinned == 0 && unread(unit));
