@@ -21,7 +21,7 @@ mod locator;
 mod os;
 mod page;
 
-pub(crate) use arena::{Arena, Prepaid};
+pub(crate) use arena::{Arena, PageId, Prepaid};
 pub(crate) use class::{ClassId, Classes};
 pub(crate) use fill::Filling;
 pub(crate) use item::{Attributes, GENERATIONS, ItemRef};
