@@ -262,3 +262,14 @@ fn scans_come_in_the_portions_asked_for() {
         assert_eq!(keys.len(), 10_000);
     }
 }
+
+/// What was stored is there when the next call asks for it, however tight things are.
+#[test]
+fn a_value_is_there_right_after_it_was_stored() {
+    let cache = builder(256 << 10, 1024, EvictionPolicy::AllkeysLru).build().unwrap();
+    for i in 0..20_000u32 {
+        cache.set(&i.to_le_bytes(), &[i as u8; 100]).unwrap();
+        assert_eq!(cache.read(&i.to_le_bytes(), |value| value[0]), Some(i as u8), "{i}");
+    }
+    cache.check_invariants();
+}

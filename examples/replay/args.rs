@@ -6,6 +6,7 @@ use larder::{EvictionPolicy, Objective};
 use lexopt::prelude::*;
 
 use crate::amounts;
+use crate::command::Parsed;
 use crate::source::Source;
 use crate::trace::Format;
 
@@ -93,13 +94,6 @@ pub(crate) struct Args {
     pub(crate) plot: Option<PathBuf>,
 }
 
-/// What the command line asks for.
-#[derive(Debug)]
-pub(crate) enum Parsed {
-    Run(Box<Args>),
-    Help,
-}
-
 /// Options as they were given, before defaults that depend on each other.
 #[derive(Debug, Default)]
 struct Given {
@@ -121,7 +115,7 @@ struct Given {
 }
 
 /// Reads the command line. An error is the line to print.
-pub(crate) fn parse(mut parser: lexopt::Parser) -> Result<Parsed, String> {
+pub(crate) fn parse(mut parser: lexopt::Parser) -> Result<Parsed<Args>, String> {
     let mut given = Given::default();
     while let Some(argument) = parser.next().map_err(|error| error.to_string())? {
         match argument {
@@ -134,7 +128,7 @@ pub(crate) fn parse(mut parser: lexopt::Parser) -> Result<Parsed, String> {
             Short(letter) => return Err(format!("unknown option -{letter}")),
         }
     }
-    given.complete().map(|args| Parsed::Run(Box::new(args)))
+    given.complete().map(Parsed::Run)
 }
 
 impl Given {
@@ -241,7 +235,7 @@ fn objective(text: &str) -> Result<Objective, String> {
 mod tests {
     use super::*;
 
-    fn parsed(line: &str) -> Result<Box<Args>, String> {
+    fn parsed(line: &str) -> Result<Args, String> {
         let words = std::iter::once("replay").chain(line.split_whitespace());
         match parse(lexopt::Parser::from_iter(words))? {
             Parsed::Run(args) => Ok(args),

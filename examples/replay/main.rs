@@ -8,7 +8,6 @@
 //! A trace is read in batches, so that its length does not matter and so that reading it is not part of the time
 //! measured.
 
-mod amounts;
 mod args;
 mod player;
 mod plot;
@@ -16,6 +15,10 @@ mod report;
 mod simulate;
 mod source;
 
+#[path = "../support/amounts.rs"]
+mod amounts;
+#[path = "../support/command.rs"]
+mod command;
 #[path = "../support/histogram.rs"]
 mod histogram;
 #[path = "../support/process.rs"]
@@ -35,7 +38,7 @@ mod zipf;
 
 use std::process::ExitCode;
 
-use args::{Args, Capacity, Mode, Parsed};
+use args::{Args, Capacity, Mode};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use larder::EvictionPolicy;
 use report::Outcome;
@@ -45,24 +48,7 @@ use source::{Footprint, Source};
 type Failure = String;
 
 fn main() -> ExitCode {
-    let args = match args::parse(lexopt::Parser::from_env()) {
-        Ok(Parsed::Run(args)) => args,
-        Ok(Parsed::Help) => {
-            print!("{}", args::HELP);
-            return ExitCode::SUCCESS;
-        }
-        Err(message) => {
-            eprintln!("replay: {message}\nTry --help.");
-            return ExitCode::from(2);
-        }
-    };
-    match run(&args) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(message) => {
-            eprintln!("replay: {message}");
-            ExitCode::FAILURE
-        }
-    }
+    command::run("replay", args::HELP, args::parse(lexopt::Parser::from_env()), run)
 }
 
 /// One run: a trace, a policy and a size. All that is fixed for it.

@@ -6,6 +6,7 @@ use larder::EvictionPolicy;
 use lexopt::prelude::*;
 
 use crate::amounts;
+use crate::command::Parsed;
 
 pub(crate) const HELP: &str = "\
 Shows a cache at work, in the terminal.
@@ -55,13 +56,7 @@ pub(crate) struct Args {
     pub(crate) trace: Option<PathBuf>,
 }
 
-#[derive(Debug)]
-pub(crate) enum Parsed {
-    Run(Args),
-    Help,
-}
-
-pub(crate) fn parse(mut parser: lexopt::Parser) -> Result<Parsed, String> {
+pub(crate) fn parse(mut parser: lexopt::Parser) -> Result<Parsed<Args>, String> {
     let mut args = Args {
         max_memory: 64 << 20,
         curve_memory: 4 << 20,

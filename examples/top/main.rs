@@ -10,9 +10,11 @@ mod args;
 mod load;
 mod view;
 
-#[path = "../replay/amounts.rs"]
+#[path = "../support/amounts.rs"]
 #[allow(dead_code, reason = "replay uses the rest")]
 mod amounts;
+#[path = "../support/command.rs"]
+mod command;
 #[path = "../support/rng.rs"]
 mod rng;
 #[path = "../support/trace/mod.rs"]
@@ -29,7 +31,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use app::App;
-use args::{Args, Parsed};
+use args::Args;
 use crossterm::event::{self, Event};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
@@ -43,28 +45,16 @@ const FRAME: Duration = Duration::from_millis(100);
 const HEADLESS_REQUESTS: u64 = 100_000;
 
 fn main() -> ExitCode {
-    let args = match args::parse(lexopt::Parser::from_env()) {
-        Ok(Parsed::Run(args)) => args,
-        Ok(Parsed::Help) => {
-            print!("{}", args::HELP);
-            return ExitCode::SUCCESS;
-        }
-        Err(message) => {
-            eprintln!("top: {message}\nTry --help.");
-            return ExitCode::from(2);
-        }
-    };
-    let done = App::new(&args).and_then(|mut app| match args.headless {
-        true => headless(&mut app, &args).map(|text| print!("{text}")),
-        false => interactive(&mut app, args.frames),
-    });
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(message) => {
-            eprintln!("top: {message}");
-            ExitCode::FAILURE
-        }
+    command::run("top", args::HELP, args::parse(lexopt::Parser::from_env()), run)
+}
+
+fn run(args: &Args) -> Result<(), Failure> {
+    let mut app = App::new(args)?;
+    if args.headless {
+        print!("{}", headless(&mut app, args)?);
+        return Ok(());
     }
+    interactive(&mut app, args.frames)
 }
 
 /// Draws until the user has had enough, or for so many frames.
@@ -123,7 +113,7 @@ mod tests {
 
     fn args(line: &[&str]) -> Args {
         match args::parse(lexopt::Parser::from_args(line)) {
-            Ok(Parsed::Run(args)) => args,
+            Ok(command::Parsed::Run(args)) => args,
             other => panic!("{other:?}"),
         }
     }

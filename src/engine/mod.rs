@@ -273,9 +273,8 @@ impl Engine {
     /// The most that could ever be had for large values by evicting everything else, and that could be had now: beside
     /// copies, values being filled, and values that readers hold.
     pub(crate) fn room_for_spans(&self) -> (u64, u64) {
-        let (ledger, arena) = (&self.ctx.arena.ledger, &self.ctx.arena);
-        let ever = ledger.room().saturating_sub(self.shards.len() as u64 * 4096);
-        (ever, ever.saturating_sub(ledger.of(Account::Side) + arena.held_spans()))
+        let (arena, tables) = (&self.ctx.arena, self.shards.len() as u64 * 4096);
+        (arena.ledger.room().saturating_sub(tables), arena.obtainable().saturating_sub(tables))
     }
 
     /// Does something under a key's shard's lock, again and again while memory for it has to be found elsewhere first.
@@ -327,14 +326,7 @@ impl Engine {
                 let may_refuse = kind.is_volatile() || kind == EvictionPolicy::NoEviction;
                 let progress = (may_refuse && self.ask_for_spare(home)) || self.ask_others(home);
                 if !progress && patience.is_tired() {
-                    return Err(Error::new(
-                        ErrorKind::OutOfMemory,
-                        format!(
-                            "no room: {} of {} bytes are in use, and readers or reservations hold what could be freed",
-                            arena.ledger.used(),
-                            arena.ledger.room()
-                        ),
-                    ));
+                    return Err(arena.held_by_readers());
                 }
                 Ok(())
             }

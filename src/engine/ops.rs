@@ -253,14 +253,10 @@ impl Engine {
         old: Option<Attributes>,
     ) -> Attributes {
         let (settings, now) = (&self.ctx.settings, locked.now);
-        let default_idle = settings.idle_ms;
         let (deadline, kept_idle) = match spec.expiry {
-            Expiry::Default if settings.ttl_ms > 0 => (now.saturating_add(settings.ttl_ms), default_idle),
-            Expiry::Default => (0, default_idle),
-            Expiry::Never => (0, 0),
-            Expiry::In(ms) => (now.saturating_add(ms).max(1), default_idle),
-            Expiry::At(unix_ms) => (self.ctx.since_start(unix_ms), default_idle),
             Expiry::Keep => old.map_or((0, 0), |old| (old.deadline, old.idle_ms)),
+            Expiry::Never => (0, 0),
+            expiry => (self.deadline(now, expiry), settings.idle_ms),
         };
         let asked = settings.tokens || spec.want_token || old.is_some_and(|old| old.token.is_some());
         let wants_token = asked && settings.check_and_set;
@@ -618,6 +614,7 @@ impl Engine {
         Ok(stored.is_some())
     }
 
+    /// When what is stored or touched now ends; 0 for never.
     fn deadline(&self, now: u64, expiry: Expiry) -> u64 {
         match expiry {
             Expiry::Never | Expiry::Keep => 0,

@@ -31,10 +31,9 @@ impl Words {
     /// Eight neighbouring words: a bucket.
     #[inline(always)]
     pub(crate) fn eight(&self, at: usize) -> &[AtomicU64; 8] {
-        debug_assert!(at + 8 <= self.len());
-        // SAFETY: `at` is inside (`Table`'s invariant 5, its only caller; a table's sizes never exceed what it
-        // reserved): inside the mapping, which is aligned to a page, lives as long as `self` and is readable and
-        // writable throughout (`slab::os`, invariant 1); its words are only ever used as atomics.
+        assert!(at + 8 <= self.len());
+        // SAFETY: inside the mapping, which is aligned to a page, lives as long as `self` and is readable and writable
+        // throughout (`slab::os`, invariant 1); its words are only ever used as atomics.
         unsafe { &*self.memory.base().cast::<AtomicU64>().add(at).cast::<[AtomicU64; 8]>() }
     }
 

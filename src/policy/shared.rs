@@ -78,12 +78,8 @@ impl Shared {
     #[inline]
     pub(crate) fn hit(&self, bits: Bits) -> Option<Bits> {
         let clock = |i: usize| self.clocks[i].load(Relaxed);
-        let family = self.family.load(Relaxed);
-        if family == VALUE {
-            let to = value::used(bits, clock(value::PROBATION), clock(value::PROTECTED));
-            return (to != bits).then_some(to);
-        }
-        let to = match family {
+        let to = match self.family.load(Relaxed) {
+            VALUE => value::used(bits, clock(value::PROBATION), clock(value::PROTECTED)),
             LRU => clock(0),
             LFU => lfu::used(bits, clock(0), clock(1)),
             S3_FIFO => s3fifo::used(bits),

@@ -40,7 +40,7 @@ use crate::events::KeyEventClass;
 use crate::expiry::Deadlines;
 use crate::index::Table;
 use crate::policy::{EvictionPolicy, Objective, Policy, Shared};
-use crate::slab::{Locator, Slab, prefetch};
+use crate::slab::{Locator, Slab, UnitId, prefetch};
 use crate::trace::Notes;
 
 pub(crate) use crate::events::RemovalCause as Cause;
@@ -137,6 +137,8 @@ pub(crate) struct Core {
     adopting: Option<u64>,
     /// State of the random choices that are not the policy's.
     random: u64,
+    /// Where the item that was stored last is, or was.
+    newest: Option<UnitId>,
 }
 
 impl Core {
@@ -179,6 +181,7 @@ impl Shard {
             flush: sweep::FlushPass::default(),
             adopting: None,
             random: seed | 1,
+            newest: None,
         };
         let shard = Shard { table, shared: Shared::new(policy, objective), core: Mutex::new(core) };
         shard.lock(ctx).charge_start();

@@ -12,7 +12,7 @@ use super::view::View;
 use super::{Automove, Cause, Found, Locked};
 use crate::error::{Error, ErrorKind};
 use crate::policy::{Arrival, EvictionPolicy, Verdict, draws_for};
-use crate::slab::{Account, ClassId, Freed, Locator, Prepaid, UnitId};
+use crate::slab::{Account, ClassId, Freed, Locator, PageId, Prepaid, UnitId};
 use crate::trace::note;
 
 /// Why there is no room.
@@ -151,8 +151,7 @@ impl Locked<'_> {
                 let page = if round == 0 && self.is_rich() { Ok(None) } else { self.ctx.arena.take_page() };
                 match page {
                     Ok(Some(page)) => {
-                        self.core.slab.add_page(&self.ctx.arena, &self.ctx.classes, class, page);
-                        if let Some(locator) = self.core.slab.alloc(&self.ctx.arena, class) {
+                        if let Some(locator) = self.alloc_in(class, page) {
                             return Ok(Room::At(locator));
                         }
                     }
@@ -185,22 +184,31 @@ impl Locked<'_> {
         // it.
         if who.is_replacement()
             && let Ok(Some(page)) = self.ctx.arena.take_page_over()
+            && let Some(locator) = self.alloc_in(class, page)
         {
-            self.core.slab.add_page(&self.ctx.arena, &self.ctx.classes, class, page);
-            if let Some(locator) = self.core.slab.alloc(&self.ctx.arena, class) {
-                return Ok(Room::At(locator));
-            }
+            return Ok(Room::At(locator));
         }
         Err(Shortage::Memory(refused.unwrap_or_else(|| self.out_of_memory())))
     }
 
+    /// Cuts a page for a class, and takes a chunk of it.
+    fn alloc_in(&mut self, class: ClassId, page: PageId) -> Option<Locator> {
+        self.core.slab.add_page(&self.ctx.arena, &self.ctx.classes, class, page);
+        self.core.slab.alloc(&self.ctx.arena, class)
+    }
+
     fn alloc_span(&mut self, len: usize, who: For<'_>, prepaid: &mut Prepaid) -> Result<Room, Shortage> {
         self.busy();
+        let span = self.find_span(len, who, prepaid)?;
+        Ok(span.map_or(Room::TurnedAway, |page| Room::At(self.core.slab.add_span(&self.ctx.arena, page, len))))
+    }
+
+    /// Memory for an item of `len` bytes by itself; None if the policy turns the newcomer away.
+    fn find_span(&mut self, len: usize, who: For<'_>, prepaid: &mut Prepaid) -> Result<Option<PageId>, Shortage> {
         let arena = &self.ctx.arena;
         let charge = arena.span_charge(len);
-        let ready = prepaid.take_span(len).or_else(|| arena.take_pooled_span(len));
-        if let Some(page) = ready {
-            return Ok(Room::At(self.core.slab.add_span(arena, page, len)));
+        if let Some(page) = prepaid.take_span(len).or_else(|| arena.take_pooled_span(len)) {
+            return Ok(Some(page));
         }
         if prepaid.bytes >= charge {
             prepaid.bytes -= charge;
@@ -213,27 +221,23 @@ impl Locked<'_> {
             }
             // Nothing is evicted in vain: what readers are inside of stays whatever leaves the index.
             if !self.can_have(charge) {
-                return Err(Shortage::Memory(self.held_by_readers()));
+                return Err(Shortage::Memory(arena.held_by_readers()));
             }
             if self.make_space(None, who.arrival()) == Progress::TurnedAway {
-                return Ok(Room::TurnedAway);
+                return Ok(None);
             }
             // Often what has left was as large.
-            let Some(page) = self.ctx.arena.take_pooled_span(len) else { return Err(Shortage::Bytes(charge)) };
-            return Ok(Room::At(self.core.slab.add_span(&self.ctx.arena, page, len)));
+            return self.ctx.arena.take_pooled_span(len).map(Some).ok_or(Shortage::Bytes(charge));
         }
         if charge > COMMIT_INSIDE && !prepaid.at_once {
             prepaid.bytes += charge;
             return Err(Shortage::Span(len));
         }
-        match arena.take_span(len) {
-            Ok(page) => Ok(Room::At(self.core.slab.add_span(arena, page, len))),
-            Err(e) => {
-                arena.ledger.release(Account::Slab, charge);
-                note!(self, MemoryRefused {});
-                Err(Shortage::Memory(e))
-            }
-        }
+        arena.take_span(len).map(Some).map_err(|e| {
+            self.ctx.arena.ledger.release(Account::Slab, charge);
+            note!(self, MemoryRefused {});
+            Shortage::Memory(e)
+        })
     }
 
     /// Whether a chunk of this class may be taken: see the module about the spare page.
@@ -245,8 +249,7 @@ impl Locked<'_> {
         let (arena, classes) = (&self.ctx.arena, &self.ctx.classes);
         let page = arena.page_size() as u64;
         let needs_page = self.core.slab.classes[class.index()].free == 0;
-        let pages_left =
-            arena.ledger.room().saturating_sub(arena.ledger.used()) / (page + 64) + arena.pooled_bytes() / page;
+        let pages_left = arena.ledger.spare() / (page + 64) + arena.pooled_bytes() / page;
         if pages_left > u64::from(needs_page) {
             return true;
         }
@@ -288,20 +291,7 @@ impl Locked<'_> {
             let in_limbo = || self.core.limbo.iter().any(|waiting| waiting == locator);
             if is_mine && !in_limbo() { slab.span_charge(arena, locator) } else { 0 }
         };
-        let held = arena.held_spans() + announced.iter().map(read).sum::<u64>();
-        bytes + held + arena.ledger.of(Account::Side) <= arena.ledger.room()
-    }
-
-    fn held_by_readers(&self) -> Error {
-        let ledger = &self.ctx.arena.ledger;
-        Error::new(
-            ErrorKind::OutOfMemory,
-            format!(
-                "no room: {} of {} bytes are in use, and readers or reservations hold what could be freed",
-                ledger.used(),
-                ledger.room()
-            ),
-        )
+        bytes + announced.iter().map(read).sum::<u64>() <= arena.obtainable()
     }
 
     pub(crate) fn out_of_memory(&self) -> Error {
@@ -538,11 +528,13 @@ impl Locked<'_> {
 
     /// Empties the page with the fewest live bytes of all: its items go to other pages of their class as far as those
     /// have room, and the rest is evicted. The way out when single victims, scattered over many classes, free no page.
+    /// Not the page of the newest item: it would be gone as soon as it is stored.
     pub(super) fn squeeze_page(&mut self) -> Progress {
         self.busy();
         let announced = self.ctx.sessions.announced();
         let slab = &self.core.slab;
-        let unread = |unit| self.is_unread(unit, &announced);
+        let newest = self.core.newest;
+        let unread = |unit| Some(unit) != newest && self.is_unread(unit, &announced);
         let sparsest = (0..slab.classes.len()).filter_map(|class| slab.sparsest(ClassId(class as u8), unread));
         let live = |unit: &UnitId| slab.unit(*unit).used * slab.unit(*unit).chunk;
         let any = || slab.all_units().find(|&unit| slab.unit(unit).pinned == 0 && unread(unit));

@@ -89,9 +89,7 @@ impl View<'_> {
             }
         }
     }
-}
 
-impl View<'_> {
     /// Where so many neighbouring buckets begin that a fraction of 2^64 stands for. A table has more than 40.
     #[inline(always)]
     fn first_of(&self, r: u64, count: u64) -> u64 {

@@ -127,6 +127,7 @@ impl Locked<'_> {
         let chunk = u64::from(self.core.slab.unit(unit).chunk);
         self.core.items += 1;
         self.core.chunk_bytes += chunk;
+        self.core.newest = Some(unit);
         let tally = self.tally(namespace);
         if tally.generation == generation {
             tally.items += 1;

@@ -111,6 +111,13 @@ struct Pieces {
     spans: usize,
 }
 
+/// Counts one less; false if there was none.
+fn take_one(count: &mut usize) -> bool {
+    let some = *count > 0;
+    *count -= usize::from(some);
+    some
+}
+
 impl Free {
     fn take_pooled(&mut self) -> Option<PageId> {
         let page = self.pool.pop();
@@ -201,12 +208,13 @@ impl Arena {
         self.commit_failures.load(Relaxed)
     }
 
-    /// Bytes of spans that no eviction can free at the moment.
-    pub(crate) fn held_spans(&self) -> u64 {
-        self.held_spans.load(Relaxed)
+    /// Bytes that large values could have if everything that may leave did: not those of copies, and of spans that no
+    /// eviction can free.
+    pub(crate) fn obtainable(&self) -> u64 {
+        self.ledger.room().saturating_sub(self.ledger.of(Account::Side) + self.held_spans.load(Relaxed))
     }
 
-    /// More of them, or fewer.
+    /// More spans that no eviction can free, or fewer: the bytes of some of them as they were and are.
     pub(crate) fn hold_spans(&self, before: u64, now: u64) {
         self.held_spans.fetch_add(now.wrapping_sub(before), Relaxed);
     }
@@ -340,21 +348,13 @@ impl Arena {
         self.free.lock().put_run(page, 1);
     }
 
-    /// Gives pooled spans and pages back to the system until `bytes` more can be charged or the pool is empty; at most
-    /// 64 of each.
+    /// Gives pooled spans, then pages, back to the system until `bytes` more can be charged or the pool is empty; at
+    /// most 64 pages.
     pub(crate) fn trim_pool(&self, bytes: u64) {
-        let fits = || self.ledger.used() + bytes <= self.ledger.room();
-        for _ in 0..64 {
-            if fits() || !self.give_back_span() {
-                break;
-            }
-        }
-        for _ in 0..64 {
-            if fits() {
+        for _ in 0..MOST_POOLED_SPANS + 64 {
+            if self.ledger.used() + bytes <= self.ledger.room() || !(self.give_back_span() || self.give_back_page()) {
                 return;
             }
-            let Some(page) = self.free.lock().take_pooled() else { return };
-            self.decommit_page(page);
         }
     }
 
@@ -370,21 +370,21 @@ impl Arena {
     /// Gives one of the pieces that [`watch_pool`](Arena::watch_pool) found back to the system; false if there is none
     /// left.
     pub(crate) fn give_back_pooled(&self) -> bool {
-        let mut free = self.free.lock();
-        if free.surplus.pages > 0 {
-            free.surplus.pages -= 1;
-            if let Some(page) = free.take_pooled() {
-                drop(free);
-                self.decommit_page(page);
-                return true;
-            }
+        let page = take_one(&mut self.free.lock().surplus.pages);
+        if page && self.give_back_page() {
+            return true;
         }
-        if free.surplus.spans > 0 {
-            free.surplus.spans -= 1;
-            drop(free);
-            return self.give_back_span();
+        let span = take_one(&mut self.free.lock().surplus.spans);
+        span && self.give_back_span()
+    }
+
+    /// Gives a pooled page back to the system; false if there is none.
+    fn give_back_page(&self) -> bool {
+        let page = self.free.lock().take_pooled();
+        if let Some(page) = page {
+            self.decommit_page(page);
         }
-        false
+        page.is_some()
     }
 
     /// Gives the oldest pooled span back to the system; false if there is none.
@@ -492,6 +492,18 @@ impl Arena {
         self.memory.give_back(self.page_start(page), self.span_bytes(len));
         self.ledger.release(Account::Slab, self.span_charge(len));
         self.free.lock().put_run(page, len.div_ceil(self.page_size) as u32);
+    }
+
+    /// What is said where nothing that may leave would make room.
+    pub(crate) fn held_by_readers(&self) -> Error {
+        Error::new(
+            ErrorKind::OutOfMemory,
+            format!(
+                "no room: {} of {} bytes are in use, and readers or reservations hold what could be freed",
+                self.ledger.used(),
+                self.ledger.room()
+            ),
+        )
     }
 
     fn no_address_space(&self) -> Error {

@@ -23,7 +23,7 @@ mod os;
 mod page;
 mod tagset;
 
-pub(crate) use arena::{Arena, Prepaid};
+pub(crate) use arena::{Arena, PageId, Prepaid};
 pub(crate) use class::{ClassId, Classes};
 pub(crate) use fill::Filling;
 pub(crate) use item::{Attributes, GENERATIONS, ItemRef};

@@ -1,4 +1,4 @@
-//! Amounts as people write them on the command line, `64MiB` and `10%`, and figures only this example prints.
+//! Amounts as people write them on the command line, `64MiB` and `10%`, and some that are printed.
 
 use crate::units;
 
