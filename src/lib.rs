@@ -152,6 +152,7 @@ mod publish;
 mod shard;
 mod slab;
 mod stats;
+pub mod storage;
 mod sync;
 mod trace;
 pub mod typed;
