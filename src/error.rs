@@ -65,6 +65,14 @@ pub enum ErrorKind {
     RecursiveLoad,
     /// More tags than an item can have.
     TooManyTags,
+    /// A file operation failed; the source is the system's error.
+    Storage,
+    /// A file, or a stream of records, is damaged; the message names the offset.
+    Damaged,
+    /// The log has failed for good: what it holds is not known, so nothing is acknowledged any more.
+    LogFailed,
+    /// Records were asked for that a log has dropped; the message names the oldest that it has.
+    Gone,
 }
 
 impl Error {
