@@ -14,7 +14,7 @@ use super::{Engine, Key, Patience};
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::KeyEventClass;
 use crate::oplog::{Effect, Item, Several};
-use crate::shard::{For, Locked, New, Origin, Room, Shortage, item_of};
+use crate::shard::{Cause, For, Locked, New, Origin, Room, Shortage, item_of};
 use crate::slab::{Attributes, Locator, MAX_TAGS, Prepaid, TagSet};
 
 impl Engine {
@@ -194,6 +194,12 @@ impl Engine {
             match *effect {
                 Effect::Set(item) => {
                     if let Some(locator) = locator {
+                        // One that has ended here has not where this comes from, or it would have been said.
+                        if let Some(found) = locked.find_even_ended(key.hash, key.namespace, key.bytes)
+                            && locked.is_gone(found.locator)
+                        {
+                            locked.remove(found, Cause::Replaced);
+                        }
                         let published = locked.publish(key.hash, locator, None);
                         outcome = outcome.and(published);
                     }
@@ -204,6 +210,7 @@ impl Engine {
                 Effect::Delete { cause, .. } => {
                     if let Some(found) = locked.find_even_ended(key.hash, key.namespace, key.bytes) {
                         locked.remove(found, cause);
+                        self.logging.note_removal(cause);
                     }
                 }
                 Effect::Deadline { deadline_ms, .. } => {

@@ -19,7 +19,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::events::EngineEventKind;
 use crate::oplog::{AppendFile, AppendOptions, BaseWriter, Effect, Record, Recovery, ReplicationLog, encode};
 use crate::policy::{EvictionPolicy, Objective};
-use crate::shard::{Read, TagBytes, item_of};
+use crate::shard::{Cause, Read, TagBytes, item_of};
 use crate::slab::{Account, MAX_TAGS};
 
 /// Buckets that the walk visits in one hold of a lock.
@@ -35,6 +35,8 @@ const UNLOGGED_TOKENS: u64 = 1 << 32;
 #[derive(Debug, Default)]
 pub(super) struct Logging {
     rewrite: Mutex<Option<Rewrite>>,
+    /// Evictions and expirations that were done because an effect said so.
+    told: AtomicU64,
     /// Unix time before which maintenance does not begin another one.
     rewrite_after: AtomicU64,
     /// Tokens below this were given elsewhere.
@@ -48,6 +50,10 @@ pub(super) struct Logging {
 impl Logging {
     pub(super) fn note_token(&self, floor: u64) {
         self.tokens.fetch_max(floor, Relaxed);
+    }
+
+    pub(super) fn note_removal(&self, cause: Cause) {
+        self.told.fetch_add(u64::from(matches!(cause, Cause::Evicted | Cause::Expired)), Relaxed);
     }
 
     pub(super) fn note_time(&self, unix_ms: u64) {
@@ -101,7 +107,7 @@ impl Engine {
         });
         self.ctx.effects.set_replaying(false);
         let (log, mut recovery) = opened?;
-        recovery.evicted = lost().sum::<u64>() + too_large;
+        recovery.evicted = lost().sum::<u64>().saturating_sub(self.logging.told.load(Relaxed)) + too_large;
         self.raise_tokens();
         let log = Arc::new(log);
         self.ctx.effects.attach(Arc::clone(&log) as Arc<dyn ReplicationLog>)?;
@@ -120,7 +126,7 @@ impl Engine {
             && matches!(e.kind(), ErrorKind::ItemTooLarge | ErrorKind::OutOfMemory)
         {
             let (namespace, key) = (item.namespace, item.key);
-            self.apply(&Effect::Delete { namespace, key, cause: crate::shard::Cause::Evicted })?;
+            self.apply(&Effect::Delete { namespace, key, cause: Cause::Evicted })?;
         }
         done
     }

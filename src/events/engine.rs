@@ -240,6 +240,6 @@ mod tests {
                 assert_eq!(name.strip_prefix("ElastiCache:"), Some(format!("{kind:?}").as_str()));
             }
         }
-        assert_eq!(EngineEventKind::ALL.iter().filter(|kind| kind.name().is_none()).count(), 3);
+        assert_eq!(EngineEventKind::ALL.iter().filter(|kind| kind.name().is_none()).count(), 9);
     }
 }
