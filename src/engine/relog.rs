@@ -7,7 +7,9 @@
 //! 1. An item that nobody touches after P is found by the walk, for it is there throughout.
 //! 2. One that is written, removed or cleared after P: its last effect is in the tail, and decides, whether the walk
 //!    found it or not, and as whatever.
-//! 3. Items that were gone at P are not found, for a removal is done before its number is drawn (under one lock).
+//! 3. What the walk found was done by effects that the log has taken before the base is finished, and has safe before
+//!    the base counts. So the tail goes on to a moment after the walk's end, and base and tail are the cache then.
+//! 4. Items that were gone at P are not found, for a removal is done before its number is drawn (under one lock).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -233,12 +235,18 @@ impl Engine {
         flushed
     }
 
+    /// Lets a base count that is written.
+    fn finish(&self, rewrite: Rewrite) -> Result<()> {
+        self.ctx.settle_log()?;
+        rewrite.writer.finish()
+    }
+
     /// Writes a base, from beginning to end.
     pub(crate) fn write_base(&self, log: &dyn ReplicationLog) -> Result<()> {
         let mut rewrite = self.begin_rewrite(log)?;
         while !self.rewrite_step(&mut rewrite)? {}
         let count = rewrite.count;
-        rewrite.writer.finish()?;
+        self.finish(rewrite)?;
         self.tell_rewritten(count);
         Ok(())
     }
@@ -293,7 +301,7 @@ impl Engine {
             let done = match stepped {
                 Ok(false) if enough() => return,
                 Ok(false) => continue,
-                Ok(true) => under_way.take().map(|rewrite| (rewrite.count, rewrite.writer.finish())),
+                Ok(true) => under_way.take().map(|rewrite| (rewrite.count, self.finish(rewrite))),
                 Err(error) => {
                     *under_way = None;
                     Some((0, Err(error)))

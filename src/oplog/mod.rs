@@ -228,7 +228,9 @@ pub trait BaseWriter: Send + Debug {
     /// Whatever goes wrong. Nothing more is written then.
     fn write(&mut self, records: &[u8]) -> Result<()>;
 
-    /// All is written: from now on it stands for the records before the position at which it was begun.
+    /// All is written: from now on it stands for the records before the position at which it was begun. It shows what
+    /// some of the records from there on did, too. Those were appended before this is called, and have to be as safe as
+    /// the base before the base counts: without them it would be the cache at no moment.
     ///
     /// # Errors
     /// Whatever goes wrong. The log is as it was then.

@@ -69,10 +69,11 @@ fn act(cache: &Cache, clock: &ManualClock, chance: &mut Chance, keys: u64) {
             }));
         }
         19 => {
-            if let Ok(mut reservation) = cache.reserve(key, value.len(), &set_options(chance, cache.now_ms())) {
-                if reservation.write(&value).is_ok() && !chance.one_in(4) {
-                    drop(reservation.publish());
-                }
+            if let Ok(mut reservation) = cache.reserve(key, value.len(), &set_options(chance, cache.now_ms()))
+                && reservation.write(&value).is_ok()
+                && !chance.one_in(4)
+            {
+                drop(reservation.publish());
             }
         }
         20 => match chance.below(12) {

@@ -347,8 +347,9 @@ impl Inner {
         let old: Vec<String> = manifest.names();
         manifest.base = Some((number, position));
         manifest.logs.retain(|&(log, _)| log >= number);
-        // What was written to the new log before it was named is to be there as well.
-        let synced = if state.is_fresh { self.sync_tail(&mut state) } else { Ok(()) };
+        // The base shows what the first records of the new log did, to some keys and not to others: without these
+        // records it would be the cache at no moment.
+        let synced = self.sync_tail(&mut state);
         let written = synced.and_then(|()| MutexGuard::unlocked(&mut state, || self.write_manifest(&manifest, named)));
         if written.is_ok() {
             state.base_bytes = len;
