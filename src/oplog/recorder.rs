@@ -55,6 +55,22 @@ thread_local! {
     static INSIDE: Cell<bool> = const { Cell::new(false) };
 }
 
+/// Marks this thread as being inside a log's call, whatever comes of that.
+struct InCall;
+
+impl InCall {
+    fn begin() -> InCall {
+        INSIDE.set(true);
+        InCall
+    }
+}
+
+impl Drop for InCall {
+    fn drop(&mut self) {
+        INSIDE.set(false);
+    }
+}
+
 /// A log, and how far it is.
 #[derive(Debug)]
 struct Taker {
@@ -259,10 +275,9 @@ impl Recorder {
             self.ship(now_ms)?;
         }
         let logs = self.logs.read();
-        INSIDE.set(true);
+        let in_call = InCall::begin();
         let committed = logs.iter().try_for_each(|log| log.commit(through));
-        INSIDE.set(false);
-        drop(logs);
+        drop((in_call, logs));
         committed.map_err(|error| self.complain(error, now_ms))
     }
 
@@ -298,9 +313,9 @@ impl Recorder {
         });
         seal(&mut batch[sealed..]);
         if !batch.is_empty() {
-            INSIDE.set(true);
+            let in_call = InCall::begin();
             let taken = takers.iter_mut().try_for_each(|taker| taker.offer(batch, last, now_ms));
-            INSIDE.set(false);
+            drop(in_call);
             taken.map_err(|error| self.complain(error, now_ms))?;
             batch.clear();
             takers.iter_mut().for_each(|taker| taker.taken = 0);
@@ -341,6 +356,8 @@ impl Recorder {
     /// Adds a log. From now on effects are recorded.
     pub(crate) fn attach(&self, log: Arc<dyn ReplicationLog>) -> Result<()> {
         let mut shipping = self.shipping.lock();
+        // First, for who reads it may wait for a disk; and nobody who has a shard's lock may wait for that.
+        let mut logs = self.logs.write();
         let queue = self.queue.lock();
         let (theirs, ours) = (log.positions().next, self.last.load(Relaxed) + 1);
         if theirs != 0 && theirs != ours {
@@ -355,7 +372,7 @@ impl Recorder {
         }
         let next = self.shipped.load(Relaxed) + 1;
         shipping.takers.push(Taker { log: Arc::clone(&log), taken: 0, next });
-        self.logs.write().push(log);
+        logs.push(log);
         self.set(LOGGING, true);
         drop(queue);
         Ok(())
@@ -379,10 +396,8 @@ impl Recorder {
         let mut shipping = self.shipping.lock();
         self.ship_locked(&mut shipping, now_ms)?;
         let position = self.shipped.load(Acquire) + 1;
-        INSIDE.set(true);
-        let begun = log.begin_base(position);
-        INSIDE.set(false);
-        Ok((position, begun?))
+        let _in_call = InCall::begin();
+        Ok((position, log.begin_base(position)?))
     }
 
     /// The first log that would like to have all that is in the cache.
@@ -412,7 +427,9 @@ impl Recorder {
         self.looked_at.store(now_ms, Relaxed);
         // Where nothing more is taken, what was taken has to be safe in time all the same.
         let _ = self.ship(now_ms);
+        let in_call = InCall::begin();
         let maintained = self.logs.read().iter().try_for_each(|log| log.maintain(now_ms));
+        drop(in_call);
         if let Err(error) = maintained {
             self.complain(error, now_ms);
         }

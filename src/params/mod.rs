@@ -32,6 +32,7 @@
 //! | `node` | node types |
 //! | `settings` | the values for one cache |
 //! | `effects` | what each parameter does to the engine |
+//! | `log` | what they say about the append-only file and the backlog |
 //! | `groups` `registry` | named sets of values |
 //! | `attached` | the caches that use them: what took effect, what waits |
 //! | `config` `fields` `serde` | a cache's settings as plain data |
@@ -43,6 +44,7 @@ mod effects;
 mod family;
 mod fields;
 mod groups;
+mod log;
 mod memcached;
 mod nearest;
 mod node;

@@ -22,7 +22,7 @@ pub enum Fsync {
     /// maintenance is done, or writes go on.
     #[default]
     EverySecond,
-    /// Before the write is acknowledged. Writers that come at the same time share a sync.
+    /// Before the write is acknowledged (others may read it before). Writers that come at the same time share a sync.
     Always,
 }
 
@@ -119,6 +119,11 @@ impl AppendOptions {
     pub fn overwrite(mut self, yes: bool) -> AppendOptions {
         self.overwrite = yes;
         self
+    }
+
+    /// What [`fsync`](Self::fsync) said.
+    pub(crate) fn when(&self) -> Fsync {
+        self.fsync
     }
 
     pub(crate) fn overwrites(&self) -> bool {
