@@ -101,6 +101,8 @@ impl Owner {
 
 impl Drop for Owner {
     fn drop(&mut self) {
+        // What was removed since the last write may wait still.
+        let _ = self.engine.ctx.settle_log();
         let kind = EngineEventKind::DeleteCacheClusterComplete;
         self.emit(kind, kind.text());
     }

@@ -126,6 +126,7 @@ impl Cache {
         if !overwrites && log.positions().next != 0 {
             return Err(Error::new(ErrorKind::AlreadyExists, "there is a log in this storage, if an empty one"));
         }
+        log.wait_for_base();
         let log = Arc::new(log);
         self.engine().add_log(Arc::clone(&log) as Arc<dyn ReplicationLog>)?;
         *appending = Some(Appending { log, recovery });

@@ -386,7 +386,16 @@ impl Recorder {
         let mut logs = self.logs.write();
         logs.retain(|other| !Arc::ptr_eq(other, log));
         if logs.is_empty() {
-            self.set(LOGGING, false);
+            // Whatever was wrong is nobody's concern any more.
+            self.mode.fetch_and(!(LOGGING | STALLED | FAILED), Relaxed);
+            *self.trouble.lock() = None;
+            let mut queue = self.queue.lock();
+            for waiting in [&mut *queue, &mut shipping.batch] {
+                let before = waiting.capacity();
+                *waiting = Vec::new();
+                self.recharge(before, 0);
+            }
+            self.shipped.store(self.last.load(Relaxed), Release);
         }
         shipped
     }

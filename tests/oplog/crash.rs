@@ -191,3 +191,30 @@ fn a_fault_at_any_call_breaks_no_promise() {
         }
     }
 }
+
+#[test]
+fn a_log_that_was_being_switched_on_is_none() {
+    for seed in 0..40 {
+        let disk = SimulatedDisk::new(seed);
+        let storage: Arc<dyn Storage> = Arc::new(disk.clone());
+        let clock = ManualClock::new(1_700_000_000_000);
+        let with_log = || builder(&clock).append_only(options(&storage, Fsync::No)).build();
+        if seed % 2 == 1 {
+            with_log().unwrap().set(b"old", b"v").unwrap();
+        }
+        let cache = builder(&clock).build().unwrap();
+        (0..50u8).for_each(|i| cache.set(&[i], &[i; 100]).unwrap());
+        let expected = contents(&cache);
+        let calls = disk.calls();
+        // Some calls into it the disk dies, and then the machine.
+        disk.fail_at(calls + seed, larder::storage::Fault::Io, true);
+        let switched = cache.start_append_only(options(&storage, Fsync::No).overwrite(true));
+        assert!(cache.set(b"more", b"v").is_ok() || switched.is_ok(), "without its log the cache works on");
+        disk.crash();
+        drop(cache);
+        let mut found = contents(&with_log().unwrap_or_else(|e| panic!("seed {seed}: {e}")));
+        found.remove(&(0, b"more".to_vec()));
+        let is_old = found.len() <= 1 && found.keys().all(|(_, key)| key == b"old");
+        assert!(found == expected || (switched.is_err() && is_old), "seed {seed}: {found:?}");
+    }
+}

@@ -310,3 +310,58 @@ fn maintenance_rewrites_a_log_that_has_grown() {
     assert_eq!(contents(&cache), expected);
     assert!(cache.recovery().unwrap().base_records >= 50);
 }
+
+#[test]
+fn the_file_is_read_from_any_record() {
+    let clock = ManualClock::new(1_700_000_000_000);
+    let storage: Arc<dyn Storage> = Arc::new(Memory::new());
+    let cache = builder(&clock).append_only(options(&storage, Fsync::No)).build().unwrap();
+    for i in 0..400u32 {
+        cache.set(&(i % 20).to_le_bytes(), &[i as u8; 3000]).unwrap();
+    }
+    let log = cache.append_file().unwrap();
+    let numbers = |mut from: u64| {
+        let mut numbers = Vec::new();
+        while from != log.positions().next {
+            let mut records = Vec::new();
+            let next = log.read(from, &mut records, 100_000).unwrap();
+            assert!(next > from && records.len() < 110_000);
+            let mut decoder = Decoder::new(from);
+            decoder.push(&records);
+            while let Some(record) = decoder.next().unwrap() {
+                numbers.push(record.sequence);
+            }
+            from = next;
+        }
+        numbers
+    };
+    for from in [1, 2, 77, 250, 400, 401] {
+        assert_eq!(numbers(from), (from..=400).collect::<Vec<_>>());
+    }
+    assert!(log.read(402, &mut Vec::new(), 10).is_ok_and(|next| next == 402));
+    cache.rewrite_log().unwrap();
+    let error = log.read(400, &mut Vec::new(), 10).unwrap_err();
+    assert_eq!(error.kind(), larder::ErrorKind::Gone);
+    assert!(error.to_string().contains("from 401"), "{error}");
+    cache.set(b"k", b"v").unwrap();
+    assert_eq!(numbers(401), [401]);
+}
+
+#[test]
+fn whoever_wants_to_know_is_told_how_far_a_replay_is() {
+    let clock = ManualClock::new(1_700_000_000_000);
+    let storage: Arc<dyn Storage> = Arc::new(Memory::new());
+    let build = |options: AppendOptions| builder(&clock).max_memory(32 << 20).append_only(options).build().unwrap();
+    let cache = build(options(&storage, Fsync::No));
+    for i in 0..12_000u32 {
+        cache.set(&i.to_le_bytes(), &[1; 1000]).unwrap();
+    }
+    drop(cache);
+    let told = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let theirs = Arc::clone(&told);
+    let cache =
+        build(options(&storage, Fsync::No).on_progress(move |done, all| theirs.lock().unwrap().push((done, all))));
+    let (told, bytes) = (told.lock().unwrap(), cache.recovery().unwrap().bytes);
+    assert!((3..10).contains(&told.len()) && told.is_sorted(), "{told:?}");
+    assert_eq!(told.last(), Some(&(bytes, bytes)));
+}

@@ -125,7 +125,7 @@ impl Note {
     }
 }
 
-/// The files that are the log, in order.
+/// The files that are the log, in order. None at all: there is no log, whatever files there are.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Manifest {
     /// Number of the base, and the position at which it was begun.
@@ -183,8 +183,8 @@ impl Manifest {
                 _ => return Err(damaged(&format!("the line {line:?}"))),
             }
         }
-        if manifest.logs.is_empty() {
-            return Err(damaged("it names no log"));
+        if manifest.logs.is_empty() && manifest.base.is_some() {
+            return Err(damaged("it names a base and no log"));
         }
         Ok(manifest)
     }
@@ -223,6 +223,8 @@ mod tests {
 
     #[test]
     fn manifests_come_back_and_changed_ones_do_not() {
+        let none = Manifest::default();
+        assert_eq!(Manifest::decode(none.encode().as_bytes()).unwrap(), none);
         let manifest = Manifest { base: Some((3, 1042)), logs: vec![(3, 1042), (4, 2000)] };
         let text = manifest.encode();
         assert_eq!(Manifest::decode(text.as_bytes()).unwrap(), manifest);

@@ -32,7 +32,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::oplog::record::Record;
 use crate::storage::{Storage, StoredFile};
 use base::BaseFile;
-use format::{HEADER_LEN, Header, Kind, MANIFEST, Manifest, Note, base_name, log_name};
+use format::{HEADER_LEN, Header, Kind, MANIFEST, Manifest, Note, base_name, log_name, number_of};
 use scan::{Scan, io_error};
 
 pub use open::{Cut, Recovery};
@@ -76,7 +76,7 @@ struct State {
     durable: u64,
     syncing: bool,
     rewriting: bool,
-    /// The manifest is not ours until a base is finished.
+    /// No manifest names what is written here until a base is finished.
     is_fresh: bool,
     /// Time of the oldest record that is not synced.
     unsynced_since: Option<u64>,
@@ -183,6 +183,11 @@ impl AppendFile {
     pub fn set_rewrite(&self, percentage: u64, min_size: u64) {
         let mut state = self.0.state.lock();
         (state.rewrite_percentage, state.rewrite_min_size) = (percentage, min_size);
+    }
+
+    /// Says that there is more in the cache than will be appended here: nothing counts before a base is finished.
+    pub(crate) fn wait_for_base(&self) {
+        self.0.state.lock().is_fresh = true;
     }
 
     /// Bytes of all its files.
@@ -311,10 +316,13 @@ impl Inner {
         manifest.logs.push((number, first));
         let mut begun = false;
         let rolled = MutexGuard::unlocked(state, || {
-            let tail = self.create_log(number, first)?;
-            if !is_fresh {
-                self.write_manifest(&manifest, &mut begun)?;
+            if is_fresh {
+                // Until the base is there, there is no log: neither this one nor what was there before.
+                self.write_manifest(&Manifest::default(), &mut false)?;
+                return self.create_log(number, first);
             }
+            let tail = self.create_log(number, first)?;
+            self.write_manifest(&manifest, &mut begun)?;
             Ok(tail)
         });
         let tail = match rolled {
@@ -344,7 +352,6 @@ impl Inner {
     fn adopt_base(&self, number: u64, position: u64, len: u64, named: &mut bool) -> Result<()> {
         let mut state = self.begin_sync();
         let mut manifest = state.manifest.clone();
-        let old: Vec<String> = manifest.names();
         manifest.base = Some((number, position));
         manifest.logs.retain(|&(log, _)| log >= number);
         // The base shows what the first records of the new log did, to some keys and not to others: without these
@@ -361,12 +368,18 @@ impl Inner {
         self.end_sync(&mut state);
         drop(state);
         written?;
-        let kept = manifest.names();
-        for name in old.iter().filter(|name| !kept.contains(name)) {
-            // What cannot be removed now is removed when the log is opened again.
-            let _ = self.storage().remove(name);
-        }
+        self.remove_others(&manifest);
         Ok(())
+    }
+
+    /// Removes the files that a manifest does not name. What cannot be removed now is when the log is opened again.
+    fn remove_others(&self, manifest: &Manifest) {
+        let (named, storage) = (manifest.names(), self.storage());
+        for name in storage.list().unwrap_or_default() {
+            if number_of(&name).is_some() && !named.contains(&name) {
+                let _ = storage.remove(&name);
+            }
+        }
     }
 
     /// The writing of a base has ended.
