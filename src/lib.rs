@@ -94,6 +94,13 @@
 //! `tracing`, subscribers are told what the engine does beside the operations. `docs/observability.md` has both in
 //! full.
 //!
+//! # The log
+//! With [`CacheBuilder::append_only`] every change is added to a file, and the cache comes back from it after a crash;
+//! [`oplog::Fsync`] says what a crash may cost. [`Cache::rewrite_log`] makes the file small again, which maintenance does
+//! by itself. [`CacheBuilder::replication_log`] gives the same records to logs of the program's own, and
+//! [`CacheBuilder::follower`] makes a cache that takes them from another one. The module [`oplog`] has the records and
+//! the trait, [`storage`] says where files are.
+//!
 //! # Maintenance
 //! One small thread per cache sweeps what has ended and gives memory back, in steps, for at most a twentieth of a core
 //! ([`CacheBuilder::expiry_cpu_share`]). It ends with the last handle. With [`Maintenance::Manual`] there is no

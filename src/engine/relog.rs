@@ -107,6 +107,8 @@ impl Engine {
             }
             done => done,
         });
+        // What the log itself has cleared is nobody's news.
+        self.sweep_flushed();
         self.ctx.effects.set_replaying(false);
         let (log, mut recovery) = opened?;
         recovery.evicted = lost().sum::<u64>().saturating_sub(self.logging.told.load(Relaxed)) + too_large;

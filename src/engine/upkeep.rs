@@ -98,6 +98,15 @@ impl Engine {
         }
     }
 
+    /// Removes all that was cleared, or whose tags were invalidated.
+    pub(super) fn sweep_flushed(&self) {
+        self.sweep_fully();
+        let untagged = self.ctx.tags.sequence();
+        for shard in &self.shards {
+            while shard.sweep_tags_once(&self.ctx, untagged) {}
+        }
+    }
+
     /// Clears every namespace.
     pub(crate) fn clear_all(&self) {
         for namespace in 0..=255 {

@@ -148,6 +148,30 @@ fn a_follower_is_changed_by_its_primary_alone() {
 }
 
 #[test]
+fn a_replay_is_told_to_the_event_log_and_to_no_listener() {
+    let disk = SimulatedDisk::new(1);
+    let storage: Arc<dyn Storage> = Arc::new(disk.clone());
+    let clock = ManualClock::new(1_700_000_000_000);
+    let cache = builder(&clock).append_only(options(&storage, Fsync::No)).build().unwrap();
+    (0..10u8).for_each(|i| cache.set(&[i % 3], &[i]).unwrap());
+    cache.remove(&[0]);
+    cache.clear();
+    cache.set(b"last", b"v").unwrap();
+    drop(cache);
+    let told = Arc::new(AtomicBool::new(false));
+    let theirs = Arc::clone(&told);
+    let again = builder(&clock).eviction_listener(move |_| theirs.store(true, SeqCst));
+    let cache = again.append_only(options(&storage, Fsync::No)).build().unwrap();
+    assert_eq!(kinds(&cache), [EngineEventKind::LogReplayed]);
+    let events = cache.event_log().query(&EventFilter::new().kind(EngineEventKind::LogReplayed));
+    assert!(events[0].text.contains("13 since"), "{}", events[0].text);
+    cache.run_maintenance(Duration::from_millis(5));
+    assert!(!told.load(SeqCst));
+    cache.remove(b"last");
+    assert!(told.load(SeqCst));
+}
+
+#[test]
 fn what_waits_for_logs_is_on_the_ledger() {
     let log = Arc::new(Moody::default());
     let cache = builder(&ManualClock::new(5)).replication_log(log.clone()).build().unwrap();
