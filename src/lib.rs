@@ -96,8 +96,8 @@
 //!
 //! # The log
 //! With [`CacheBuilder::append_only`] every change is added to a file, and the cache comes back from it after a crash;
-//! [`oplog::Fsync`] says what a crash may cost. [`Cache::rewrite_log`] makes the file small again, which maintenance does
-//! by itself. [`CacheBuilder::replication_log`] gives the same records to logs of the program's own, and
+//! [`oplog::Fsync`] says what a crash may cost. [`Cache::rewrite_log`] makes the file small again, which maintenance
+//! does by itself. [`CacheBuilder::replication_log`] gives the same records to logs of the program's own, and
 //! [`CacheBuilder::follower`] makes a cache that takes them from another one. The module [`oplog`] has the records and
 //! the trait, [`storage`] says where files are.
 //!

@@ -640,8 +640,8 @@ impl CacheBuilder {
     }
 
     /// Whether the cache follows another one: it is changed by [`Cache::apply`] alone. Programs may read it, and get
-    /// nothing that has ended; but nothing is removed, by eviction or otherwise, before an effect says so: its policy is
-    /// [`NoEviction`](EvictionPolicy::NoEviction) until it is [promoted](Cache::set_follower). Default: no.
+    /// nothing that has ended; but nothing is removed, by eviction or otherwise, before an effect says so: its policy
+    /// is [`NoEviction`](EvictionPolicy::NoEviction) until it is [promoted](Cache::set_follower). Default: no.
     ///
     /// # Examples
     /// See [`Cache::apply`].

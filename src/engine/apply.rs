@@ -177,8 +177,8 @@ impl Engine {
         None
     }
 
-    /// Does the effects of a record, whose values are staged. What has to be stored once more, because its header cannot
-    /// hold a far deadline, is added to `anew`.
+    /// Does the effects of a record, whose values are staged. What has to be stored once more, because its header
+    /// cannot hold a far deadline, is added to `anew`.
     fn perform(
         &self,
         keyed: &[(Key<'_>, &Effect<'_>)],

@@ -11,8 +11,8 @@
 //! Invariants:
 //! 1. Numbers are drawn, and bytes queued, under the queue's lock, which is taken under the shard's: so the queue is in
 //!    the order of numbers, and that agrees with the order of each key's writes.
-//! 2. `shipping` is taken by nobody who holds a shard's lock or the queue's. Logs are called under it and under no other
-//!    lock. A thread that is inside a log's call never takes it again (`INSIDE`).
+//! 2. `shipping` is taken by nobody who holds a shard's lock or the queue's. Logs are called under it and under no
+//!    other lock. A thread that is inside a log's call never takes it again (`INSIDE`).
 //! 3. A batch is kept until every log has taken it. While one has not, writes are refused before they begin, and
 //!    nothing is removed by itself: so what waits is bounded by what was under way. It is on the ledger.
 //! 4. Without a log all of this costs a load of `mode` a removal and a store, and a hit nothing.

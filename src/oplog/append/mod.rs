@@ -11,8 +11,8 @@
 //! Invariants:
 //! 1. `next` is the number after the last record in the files; bytes of the tail from `Tail::len` on are nobody's.
 //! 2. Records before `durable` outlast a crash. Only a sync that began after they were written moves it.
-//! 3. One thread at a time appends or begins a base (the recorder sees to that), one syncs the tail (`syncing`), and one
-//!    writes a base (`rewriting`). No file is written or synced with `state` locked.
+//! 3. One thread at a time appends or begins a base (the recorder sees to that), one syncs the tail (`syncing`), and
+//!    one writes a base (`rewriting`). No file is written or synced with `state` locked.
 //! 4. When a sync of the tail has failed, `failed` says so for good: what had been written is not to be trusted, and
 //!    nothing is acknowledged any more.
 //! 5. The manifest names files whose headers are synced; all logs but the last are synced to their ends.
