@@ -17,7 +17,8 @@
 //! 1. A key's hash names its shard; all that happens to the key happens under that shard's lock, reads excepted.
 //! 2. Lock order: shards by number, then the arena's free list. Nothing else is locked under a shard's lock but the
 //!    list of sessions, the stripes of loads in flight, queues of notices and the queue of effects. No code of the user
-//!    runs under it but the clock; what listeners are to be told is queued, and told when the lock was given back (`Drop for Locked`).
+//!    runs under it but the clock; what listeners are to be told is queued, and told when the lock was given back
+//!    (`Drop for Locked`).
 //! 3. An item in the table is counted: in `items`, its chunk in `chunk_bytes`, in the policy, and, if it has an end,
 //!    in its unit's `with_end` and `volatile_items`, with its unit's deadline at or before its end. If its generation
 //!    is current it is counted in its namespace too.
