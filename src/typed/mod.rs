@@ -52,6 +52,8 @@
 mod cache;
 mod codec;
 mod entry;
+#[cfg(feature = "async")]
+mod entry_async;
 mod guard;
 mod load;
 #[cfg(feature = "async")]
