@@ -8,7 +8,7 @@
 //! | `update` | several keys changed as one |
 //! | `reserve` | values that arrive slowly |
 //! | `walk` | scans by cursor |
-//! | `loads` `absences` | values on their way into the cache; keys known to have none |
+//! | `loads` `flight` `absences` | values on their way into the cache; keys known to have none |
 //! | `invalidate` | tags, and keys by their beginning |
 //! | `upkeep` | clearing, limits, maintenance |
 //! | `sample` | what the miss-ratio curve is told |
@@ -17,6 +17,7 @@
 mod absences;
 mod geometry;
 mod invalidate;
+mod flight;
 mod loads;
 mod numbers;
 mod ops;
@@ -46,7 +47,8 @@ use crate::slab::{Account, Arena, Classes, Ledger, MAX_KEY_LEN, Prepaid};
 use crate::trace::event;
 
 pub(crate) use geometry::Geometry;
-pub(crate) use loads::{Flight, Joined, Landing, Leader, LoadCounter, Loads};
+pub(crate) use flight::{Flight, Landing};
+pub(crate) use loads::{Joined, Leader, LoadCounter, Loads};
 pub(crate) use numbers::Arithmetic;
 pub(crate) use ops::{Condition, Expiry, Outcome, Reading, SetSpec, Swap};
 pub(crate) use report::{ClassReport, ShardReport};

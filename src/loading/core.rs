@@ -103,6 +103,7 @@ impl<'c> Call<'c, '_> {
             Look::EndsSoon(out) => Some(out),
             Look::Miss => None,
         };
+        recursion::check_unshared(leader.flight())?;
         leader.begin(old.is_some());
         Ok(Next::Lead(leader, old))
     }
