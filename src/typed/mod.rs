@@ -55,6 +55,7 @@ mod entry;
 #[cfg(feature = "async")]
 mod entry_async;
 mod guard;
+mod listen;
 mod load;
 #[cfg(feature = "async")]
 mod load_async;
