@@ -1,8 +1,8 @@
 //! Who wants to know what happens to keys: listeners and subscribers.
 
 use super::cache::Cache;
-use crate::error::Result;
 use crate::Removal;
+use crate::error::Result;
 use crate::events::{KeyEvent, KeyEventClass, KeyEvents, Listener, Listening, Subscription};
 
 impl Cache {

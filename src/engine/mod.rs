@@ -15,9 +15,9 @@
 //! | `report` | what memory is used for, what was counted |
 
 mod absences;
+mod flight;
 mod geometry;
 mod invalidate;
-mod flight;
 mod loads;
 mod numbers;
 mod ops;
@@ -46,8 +46,8 @@ use crate::shard::{Automove, Context, Locked, Progress, Settings, Shard, Shortag
 use crate::slab::{Account, Arena, Classes, Ledger, MAX_KEY_LEN, Prepaid};
 use crate::trace::event;
 
-pub(crate) use geometry::Geometry;
 pub(crate) use flight::{Flight, Landing};
+pub(crate) use geometry::Geometry;
 pub(crate) use loads::{Joined, Leader, LoadCounter, Loads};
 pub(crate) use numbers::Arithmetic;
 pub(crate) use ops::{Condition, Expiry, Outcome, Reading, SetSpec, Swap};

@@ -126,7 +126,8 @@ mod tests {
         for i in 0..1000 {
             let (key, value) = of(i);
             let what = What::Removed(RemovalCause::ALL[i % 5]);
-            notices.push(Told { what, namespace: i as u8, key: &key, value: (i % 3 > 0).then_some(&value[..]) }, &ledger);
+            notices
+                .push(Told { what, namespace: i as u8, key: &key, value: (i % 3 > 0).then_some(&value[..]) }, &ledger);
         }
         assert!(ledger.used() > 100_000);
         assert_eq!(notices.iter().count(), 1000);
