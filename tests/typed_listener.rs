@@ -203,3 +203,21 @@ fn each_keys_calls_come_in_order_while_listeners_come_and_go() {
     assert_eq!((told.load(SeqCst), ages.cache().stats().listener_panics), (8 * 1999, 0));
     ages.cache().check_invariants();
 }
+
+#[test]
+fn the_last_handle_may_go_with_a_listener_on_the_maintenance_thread() {
+    let ages = Ages::new(Cache::builder().max_memory(1 << 20).expiry_lag(Duration::ZERO).build().unwrap());
+    let (sender, told) = std::sync::mpsc::channel();
+    let own: Arc<Mutex<Option<Listening>>> = Arc::default();
+    let theirs = Arc::clone(&own);
+    // The closure owns a handle, and is dropped with its own call, which maintenance makes.
+    let (handle, this) = (ages.clone(), std::thread::current().id());
+    *own.lock().unwrap() = Some(ages.eviction_listener(move |_, _, cause| {
+        drop(theirs.lock().unwrap().take());
+        sender.send((handle.len(), cause, std::thread::current().id() != this)).unwrap();
+    }));
+    ages.insert_with("k", &1, &SetOptions::new().ttl(Duration::from_millis(50))).unwrap();
+    drop((ages, own));
+    assert_eq!(told.recv_timeout(Duration::from_secs(20)).unwrap(), (0, RemovalCause::Expired, true));
+    assert!(told.recv_timeout(Duration::from_secs(20)).is_err(), "the closure is gone");
+}
