@@ -125,7 +125,7 @@ impl Demo {
             }
             self.get("/articles/1", "").await
         });
-        (ahead?, meanwhile?);
+        let (_, _) = (ahead?, meanwhile?);
         self.asked();
 
         println!("The origin is down: what was kept is there still, also for who would load it anew.");
