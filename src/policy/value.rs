@@ -364,7 +364,7 @@ impl<H: Copy + PartialEq> Value<H> {
         shift.looked(|candidate| {
             let watched = scale.watched(candidate.bits);
             store.set_bits(candidate.handle, candidate.bits, watched);
-            watched
+            (watched, store.hash(candidate.handle))
         });
     }
 
