@@ -3,9 +3,9 @@
 //! Two clocks: wall time, in which the machine's other work counts too, and the thread's own CPU time, in which it does
 //! not. A bound on the work of one operation is one on the latter.
 //!
-//! On a virtual machine even CPU time holds pauses that are the host's: a loop that does nothing shows them. So the same
-//! sets are played [`RUNS`] times. What the cache does takes its time at the same sets in every run, and what the host
-//! does does not: judged is the longest that the sets of one window (a thousand neighbours) took in every run.
+//! On a virtual machine even CPU time holds pauses that are the host's: a loop that does nothing shows them. So the
+//! same sets are played [`RUNS`] times. What the cache does takes its time at the same sets in every run, and what the
+//! host does does not: judged is the longest that the sets of one window (a thousand neighbours) took in every run.
 
 use std::time::{Duration, Instant};
 

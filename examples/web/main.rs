@@ -1,6 +1,6 @@
 //! A web server that keeps its responses: load-through of pages from a slow origin, one load however many visitors want
-//! it, reloading ahead of the end, keys by language (`vary`), `no-store`, `etag` and 304, absences, invalidation by tag,
-//! `x-cache`, and the figures at `/stats` and `/metrics`.
+//! it, reloading ahead of the end, keys by language (`vary`), `no-store`, `etag` and 304, absences, invalidation by
+//! tag, `x-cache`, and the figures at `/stats` and `/metrics`.
 //!
 //! ```sh
 //! cargo run --release --all-features --example web                              # visits itself, and ends

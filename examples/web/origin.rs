@@ -41,8 +41,8 @@ impl Origin {
         Ok(Answer::Public { page: page(format!("[{language}] {text}\n")), tags: vec![format!("article:{id}")] })
     }
 
-    /// The list of all, which changes with each of them. (A tag for each article in it would be as good, but an item has
-    /// at most 16 tags.)
+    /// The list of all, which changes with each of them. (A tag for each article in it would be as good, but an item
+    /// has at most 16 tags.)
     pub(crate) async fn list(&self, language: &str) -> Result<Answer, Failure> {
         self.think().await?;
         let texts = self.lock();

@@ -3,7 +3,8 @@
 //! Invariants:
 //! 1. A flight has landed once and for all when `landing` is there. Whoever asks for it before leaves a waker, or
 //!    waits on `landed`; whoever asks later gets it at once.
-//! 2. `charged` is what the ledger and `InFlight` were told that the flight takes; dropping it takes that back.
+//! 2. `charged` is what the ledger and `InFlight` were told that the flight takes; dropping it takes that back. What
+//!    was loaded is not part of it: that is the callers'.
 //! 3. No code of the user runs under a flight's lock: wakers are cloned, called and dropped outside. One that panics
 //!    keeps none of the others from being called.
 
@@ -160,8 +161,9 @@ impl Flight {
                     state.last_waker += 1;
                     *id = state.last_waker;
                     state.wakers.extend(mine.take().map(|waker| (*id, waker)));
-                    let grown = state.wakers.capacity() - before;
-                    self.charge(&mut state, grown * size_of::<(u64, Waker)>());
+                    let grown = ((state.wakers.capacity() - before) * size_of::<(u64, Waker)>()) as u64;
+                    self.in_flight.add(grown);
+                    state.charged += grown;
                 }
             }
         }
@@ -169,13 +171,6 @@ impl Flight {
         drop(state);
         drop(mine);
         landing
-    }
-
-    fn charge(&self, state: &mut State, bytes: usize) {
-        if bytes > 0 {
-            self.in_flight.add(bytes as u64);
-            state.charged += bytes as u64;
-        }
     }
 
     /// Whoever waited under this id does so no more.
@@ -189,17 +184,13 @@ impl Flight {
     }
 
     /// Ends it and tells all who wait. It is in no table any more.
-    pub(super) fn land(this: &Arc<Flight>, landing: Landing) {
+    pub(super) fn land(&self, landing: Landing) {
         let wakers = {
-            let mut state = this.state.lock();
-            // A value that waits to be fetched; each who has fetched it owns it.
-            if let (Landing::Value(bytes), true) = (&landing, Arc::strong_count(this) > 1) {
-                this.charge(&mut state, bytes.len());
-            }
+            let mut state = self.state.lock();
             state.landing = Some(landing);
             std::mem::take(&mut state.wakers)
         };
-        this.landed.notify_all();
+        self.landed.notify_all();
         let mut panic = None;
         for (_, waker) in wakers {
             panic = catch_unwind(AssertUnwindSafe(|| waker.wake())).err().or(panic);

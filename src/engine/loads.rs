@@ -10,9 +10,9 @@
 //! later begins a new one. So what was loaded before an invalidation is neither stored nor seen by anyone who comes
 //! after it.
 //!
-//! Flights take memory, as does everything, and may take a sixteenth of the limit. A load that would go beyond that runs
-//! *unshared*: its flight is in no table and counts as overtaken from the beginning, so nobody waits for it, and its
-//! value goes to its caller only. Waiting for room instead could wait for ever: a loader may need another load.
+//! Flights take memory, as does everything, and may take a sixteenth of the limit. A load that would go beyond that
+//! runs *unshared*: its flight is in no table and counts as overtaken from the beginning, so nobody waits for it, and
+//! its value goes to its caller only. Waiting for room instead could wait for ever: a loader may need another load.
 //!
 //! Invariants:
 //! 1. A flight is in its stripe's table from `join` until it lands or is overtaken. `active` is at least the number of
@@ -25,7 +25,7 @@
 //! 4. A clear overtakes before it moves the generation on, and a leader looks whether it was overtaken after it has
 //!    read the generation: a value of the new generation is of a flight that began after the clear.
 //! 5. `in_flight` has the bytes of all flights that are alive, shared or not, in the table or overtaken. Only unshared
-//!    ones and what a flight is sent (wakers, a value for those who wait) may lift it above its room. All of it is on
+//!    ones and the wakers of those who wait may lift it above its room. All of it is on
 //!    the ledger.
 //! 6. No code of the user runs under a stripe's lock or a flight's: wakers are called, and outcomes dropped, outside.
 
@@ -94,7 +94,7 @@ impl Leader<'_> {
             self.engine.loads.count(LoadCounter::Failures);
         }
         self.engine.loads.take_out(&self.flight);
-        Flight::land(&self.flight, landing);
+        self.flight.land(landing);
     }
 }
 

@@ -1,8 +1,9 @@
-//! Who is called when items leave: the cache's listener, given to its builder, and those of namespaces, which come and go
-//! while the cache runs.
+//! Who is called when items leave: the cache's listener, given to its builder, and those of namespaces, which come and
+//! go while the cache runs.
 //!
 //! Invariants:
-//! 1. A listener of a namespace is not called any more once its [`Listening`] has gone, but for a call that is under way.
+//! 1. A listener of a namespace is not called any more once its [`Listening`] has gone, but for a call that is under
+//!    way.
 //! 2. A program's closure is called, and dropped, under no lock but the baton of the shard that is being told.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

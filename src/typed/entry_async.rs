@@ -8,8 +8,8 @@ use crate::error::Result;
 use crate::{Load, LoadError};
 
 /// # For futures
-/// What inserts where nothing is waits for a future, as [`TypedCache::get_with_async`](crate::TypedCache::get_with_async)
-/// does.
+/// What inserts where nothing is waits for a future, as
+/// [`TypedCache::get_with_async`](crate::TypedCache::get_with_async) does.
 ///
 /// What changes a value depending on what it is (`and_compute_with`, `and_upsert_with`) has no such twin: its closure
 /// decides on the value of one moment and may be asked again, so it should not wait for anything. A program that must
