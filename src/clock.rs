@@ -23,6 +23,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// ```
 pub trait Clock: Send + Sync + std::fmt::Debug + 'static {
     /// Milliseconds since the Unix epoch.
+    ///
+    /// # Examples
+    /// See [`Clock`].
     fn now_ms(&self) -> u64;
 }
 

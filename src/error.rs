@@ -7,6 +7,13 @@ use std::borrow::Cow;
 use std::fmt;
 
 /// A `Result` with larder's [`Error`].
+///
+/// # Examples
+/// ```
+/// fn main() -> larder::Result<()> {
+///     larder::Cache::new(1 << 20)?.set(b"k", b"v")
+/// }
+/// ```
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// The error of every fallible operation. One pointer wide.
@@ -30,6 +37,14 @@ struct Inner {
 type Cause = Box<dyn std::error::Error + Send + Sync>;
 
 /// What class of failure an [`Error`] is. New kinds may be added.
+///
+/// # Examples
+/// ```
+/// use larder::{Cache, ErrorKind, MAX_KEY_LEN};
+/// let error = Cache::new(1 << 20)?.set(&vec![b'k'; MAX_KEY_LEN + 1], b"v").unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::KeyTooLong);
+/// # Ok::<(), larder::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {

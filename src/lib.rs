@@ -75,7 +75,8 @@
 //! in steps; [`Cache::invalidate_all`] is [`Cache::clear`].
 //!
 //! # Listening
-//! A [listener](CacheBuilder::eviction_listener) is shown each item that leaves, with the [cause](RemovalCause).
+//! A [listener](CacheBuilder::eviction_listener) is shown each item that leaves, with the [cause](RemovalCause); a
+//! [namespace](Cache::eviction_listener) and a [typed cache](TypedCache::eviction_listener) can have their own.
 //! [`Cache::subscribe`] gives a queue of what happens to keys, under the names of Redis's keyspace notifications.
 //! [`EngineEvent`]s, such as changes of parameters, are kept in an [`EventLog`] that can be asked and subscribed to.
 //! What listeners and subscribers are told of a key comes in the order in which it happened.
@@ -173,8 +174,8 @@ pub use clock::{Clock, ManualClock, SystemClock};
 pub use curve::{MissRatioCurve, MissRatioPoint};
 pub use error::{Error, ErrorKind, Result};
 pub use events::{
-    EngineEvent, EngineEventKind, EventFilter, EventLog, EventSource, KeyEvent, KeyEventClass, KeyEvents, Removal,
-    RemovalCause, Subscription, SubscriptionIter,
+    EngineEvent, EngineEventKind, EventFilter, EventLog, EventSource, KeyEvent, KeyEventClass, KeyEvents, Listening,
+    Removal, RemovalCause, Subscription, SubscriptionIter,
 };
 pub use loading::{Load, LoadError, LoadOptions, LoadStats, Loaded};
 pub use policy::{EvictionPolicy, Objective};

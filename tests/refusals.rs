@@ -49,7 +49,7 @@ fn each_setting_out_of_range_is_named_with_its_range() {
         ("shards", "1 to 1024", |b| b.shards(3)),
         ("shards", "1 to 1024", |b| b.shards(2048)),
         ("shards", "max_memory", |b| b.max_memory(64 << 10).shards(1024)),
-        ("address_space", "at least", |b| b.address_space(1)),
+        ("address_space", "must be from", |b| b.address_space(1)),
         ("time_to_live", "0", |b| b.time_to_live(std::time::Duration::ZERO)),
         ("time_to_idle", "0", |b| b.time_to_idle(std::time::Duration::ZERO)),
         ("expiry_cpu_share", "at most 1", |b| b.expiry_cpu_share(1.5)),

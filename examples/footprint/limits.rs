@@ -11,9 +11,9 @@ pub(crate) const LIMITS: [(&str, u64, Option<f64>); 4] = [
     ("limit-256m", 256 << 20, Some(0.85)),
     ("limit-2g", 2 << 30, Some(0.85)),
 ];
-const SHARE_GOAL: f64 = 0.90;
+pub(crate) const SHARE_GOAL: f64 = 0.90;
 const SETS: u64 = 10_000_000;
-const MEAN_VALUE: f64 = 400.0;
+pub(crate) const MEAN_VALUE: f64 = 400.0;
 const VALUE_MAX: usize = 16_000;
 
 /// Exponentially distributed value sizes, unique keys. The share is judged when the cache has been full.
@@ -24,9 +24,7 @@ pub(crate) fn mixed_sizes(scale: &Scale, limit: u64, share_least: Option<f64>) -
     let cache = measure::cache(limit)?;
     let mut refused = 0u64;
     for n in 0..scale.of(SETS) {
-        let exponential = -MEAN_VALUE * (1.0 - rng.fraction()).ln();
-        let length = (exponential as usize).clamp(1, VALUE_MAX);
-        refused += u64::from(cache.set(&measure::key(n), &noise[..length]).is_err());
+        refused += u64::from(cache.set(&measure::key(n), &noise[..mixed_length(&mut rng)]).is_err());
     }
     let mut measured = Measured::now(&cache, limit, Some(baseline)).with("refused", refused);
     if let Some(growth) = measured.rss_growth() {
@@ -38,6 +36,12 @@ pub(crate) fn mixed_sizes(scale: &Scale, limit: u64, share_least: Option<f64>) -
         measured = measured.check(Check::new("payload share", share, Bound::AtLeast(least)).goal(SHARE_GOAL));
     }
     Ok(measured.check(Check::new("refused sets", refused as f64, Bound::None)))
+}
+
+/// A value's length.
+pub(crate) fn mixed_length(rng: &mut Rng) -> usize {
+    let exponential = -MEAN_VALUE * (1.0 - rng.fraction()).ln();
+    (exponential as usize).clamp(1, VALUE_MAX)
 }
 
 fn mib(bytes: f64) -> f64 {

@@ -87,8 +87,8 @@ fn cases() -> Vec<Case> {
     for (name, limit, share) in limits::LIMITS {
         cases.push(Case::new("limits", name, move |scale: &Scale| limits::mixed_sizes(scale, limit, share)));
     }
-    for (name, limit) in shift::LIMITS {
-        cases.push(Case::new("shift", name, move |scale: &Scale| shift::sizes_change(scale, limit)));
+    for (name, limit, share) in shift::LIMITS {
+        cases.push(Case::new("shift", name, move |scale: &Scale| shift::sizes_change(scale, limit, share)));
     }
     cases.push(Case::new("stall", "stall", stall::grow_and_evict));
     cases.push(Case::new("expiry", "expiry", expiry::many_at_once));

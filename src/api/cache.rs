@@ -155,7 +155,9 @@ impl Drop for Upkeeper {
     fn drop(&mut self) {
         *self.stop.0.lock() = true;
         self.stop.1.notify_all();
-        if let Some(thread) = self.thread.take() {
+        // The last handle may be dropped by that thread itself, with a listener that owned it: no need to wait then.
+        let others = |thread: &JoinHandle<()>| thread.thread().id() != std::thread::current().id();
+        if let Some(thread) = self.thread.take().filter(others) {
             // It ends by itself; if it had panicked there would be nothing to be done about it here.
             let _ = thread.join();
         }

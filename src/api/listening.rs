@@ -1,10 +1,38 @@
-//! Who wants to know what happens to keys.
+//! Who wants to know what happens to keys: listeners and subscribers.
 
 use super::cache::Cache;
+use crate::Removal;
 use crate::error::Result;
-use crate::events::{KeyEvent, KeyEventClass, KeyEvents, Subscription};
+use crate::events::{KeyEvent, KeyEventClass, KeyEvents, Listener, Listening, Subscription};
 
 impl Cache {
+    /// Shows a closure each item that leaves this namespace from now on, for as long as the result is kept. What it is
+    /// told, when, by which thread, and what it may do is as with the
+    /// [builder's listener](crate::CacheBuilder::eviction_listener), which is of all namespaces and called first;
+    /// several of one namespace are called in the order in which they came.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder::{Cache, RemovalCause};
+    /// use std::sync::mpsc::channel;
+    /// let (sender, left) = channel();
+    /// let sessions = Cache::new(1 << 20)?.namespace(1);
+    /// let listening = sessions.eviction_listener(move |r| drop(sender.send((r.key.to_vec(), r.cause))));
+    /// sessions.set(b"k", b"v")?;
+    /// sessions.remove(b"k");
+    /// sessions.namespace(2).set(b"k", b"v")?;
+    /// sessions.namespace(2).remove(b"k"); // not this one's
+    /// assert_eq!(left.try_iter().collect::<Vec<_>>(), [(b"k".to_vec(), RemovalCause::Removed)]);
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    pub fn eviction_listener(&self, listener: impl Fn(&Removal<'_>) + Send + Sync + 'static) -> Listening {
+        self.listen(Listener::new(listener))
+    }
+
+    pub(crate) fn listen(&self, listener: Listener) -> Listening {
+        self.engine().ctx.hub.listen(self.namespace_id(), listener)
+    }
+
     /// A queue of what happens to the keys of this namespace from now on, in which `capacity` events can wait (at least
     /// one). What waits is on the cache's ledger. The cache never waits for a subscriber: see [`Subscription`].
     ///

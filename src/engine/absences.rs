@@ -13,6 +13,8 @@ use crate::index::Key;
 
 /// Bytes that an absence takes beside its key: its place in the map and in the queue, and the allocation.
 const OVERHEAD: u64 = 128;
+/// Places that are kept when no absence is remembered.
+const MOST_KEPT: usize = 32;
 
 /// One key without a value.
 #[derive(Debug)]
@@ -92,11 +94,21 @@ impl Absences {
     pub(super) fn forget_all(&mut self, namespace: u8) {
         self.known.retain(|_, absence| absence.namespace != namespace);
         self.bytes = self.known.values().map(Absence::cost).sum();
+        self.give_back();
     }
 
     fn drop_hash(&mut self, hash: u64) {
         if let Some(absence) = self.known.remove(&hash) {
             self.bytes -= absence.cost();
+            self.give_back();
+        }
+    }
+
+    /// After many at once, the map and the queue give their memory back.
+    fn give_back(&mut self) {
+        if self.known.is_empty() && self.known.capacity().max(self.order.capacity()) > MOST_KEPT {
+            self.known = HashMap::new();
+            self.order = VecDeque::new();
         }
     }
 }
@@ -127,5 +139,6 @@ mod tests {
         assert_eq!(absences.len(), 9);
         absences.forget_all(3);
         assert_eq!((absences.len(), absences.bytes()), (0, 0));
+        assert!(absences.known.capacity().max(absences.order.capacity()) <= MOST_KEPT);
     }
 }

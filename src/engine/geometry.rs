@@ -11,7 +11,7 @@
 use super::Config;
 use crate::error::{Error, ErrorKind, Result};
 use crate::shard::homes_for;
-use crate::slab::MAX_VALUE_LEN;
+use crate::slab::{MAX_ARENA, MAX_VALUE_LEN};
 
 /// The smallest limit there can be.
 const LEAST_MEMORY: u64 = 64 << 10;
@@ -98,12 +98,14 @@ impl Geometry {
         }
         // Large values need neighbouring pages, and address space of all sizes splinters: with 1.25 times the limit, a
         // fifth of large sets found none.
-        let least_space = limit as usize * 4;
+        let least_space = (limit as usize * 4).min(MAX_ARENA);
         let address_space = match config.address_space {
-            None => (limit as usize).saturating_mul(16).clamp(1 << 30, 8 << 40),
-            Some(space) if space >= least_space => space,
+            None => (limit as usize).saturating_mul(16).clamp(1 << 30, MAX_ARENA),
+            Some(space) if (least_space..=MAX_ARENA).contains(&space) => space,
             Some(space) => {
-                return Err(invalid(format!("address_space is {space} bytes; it must be at least {least_space}")));
+                return Err(invalid(format!(
+                    "address_space is {space} bytes; with this max_memory it must be from {least_space} to {MAX_ARENA}"
+                )));
             }
         };
         Ok(Geometry { page_size, shards, address_space, least_space })

@@ -10,6 +10,10 @@
 //! later begins a new one. So what was loaded before an invalidation is neither stored nor seen by anyone who comes
 //! after it.
 //!
+//! Flights take memory, as does everything, and may take a sixteenth of the limit. A load that would go beyond that
+//! runs *unshared*: its flight is in no table and counts as overtaken from the beginning, so nobody waits for it, and
+//! its value goes to its caller only. Waiting for room instead could wait for ever: a loader may need another load.
+//!
 //! Invariants:
 //! 1. A flight is in its stripe's table from `join` until it lands or is overtaken. `active` is at least the number of
 //!    flights and absences of the stripe.
@@ -20,18 +24,20 @@
 //!    overtakes under the same lock: either it finds the loaded value and deals with it, or the value is not stored.
 //! 4. A clear overtakes before it moves the generation on, and a leader looks whether it was overtaken after it has
 //!    read the generation: a value of the new generation is of a flight that began after the clear.
-//! 5. No code of the user runs under a stripe's lock or a flight's: wakers are called, and outcomes dropped, outside.
+//! 5. `in_flight` has the bytes of all flights that are alive, shared or not, in the table or overtaken. Only unshared
+//!    ones and the wakers of those who wait may lift it above its room. All of it is on
+//!    the ledger.
+//! 6. No code of the user runs under a stripe's lock or a flight's: wakers are called, and outcomes dropped, outside.
 
-use std::any::Any;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
-use std::task::Waker;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
 
 use super::absences::Absences;
+use super::flight::{Flight, InFlight, Landing};
 use super::{Engine, SetSpec};
 use crate::error::Result;
 use crate::index::Key;
@@ -42,100 +48,8 @@ use crate::slab::{Account, Arena, Ledger};
 const STRIPES: usize = 16;
 /// The share of the cache's memory that absences may take.
 const ABSENCES_SHARE: u64 = 32;
-
-/// What a flight came to.
-#[derive(Debug, Clone)]
-pub(crate) enum Landing {
-    Value(Arc<[u8]>),
-    /// The loader has found that there is no value.
-    Absent,
-    Failed(Arc<dyn Any + Send + Sync>),
-    /// The loader has panicked, was cancelled, or was not needed: whoever waits looks again.
-    Again,
-}
-
-/// One run of a loader. See the module.
-#[derive(Debug)]
-pub(crate) struct Flight {
-    hash: u64,
-    namespace: u8,
-    key: Box<[u8]>,
-    overtaken: AtomicBool,
-    state: Mutex<State>,
-    landed: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    landing: Option<Landing>,
-    wakers: Vec<(u64, Waker)>,
-    last_waker: u64,
-}
-
-impl Flight {
-    fn is_of(&self, key: Key<'_>) -> bool {
-        self.namespace == key.namespace && *self.key == *key.bytes
-    }
-
-    pub(crate) fn is_overtaken(&self) -> bool {
-        self.overtaken.load(Acquire)
-    }
-
-    /// Waits for the flight to land.
-    pub(crate) fn wait(&self) -> Landing {
-        let mut state = self.state.lock();
-        loop {
-            if let Some(landing) = &state.landing {
-                return landing.clone();
-            }
-            self.landed.wait(&mut state);
-        }
-    }
-
-    /// What the flight came to; or else the waker is called when it lands. `id` is the caller's, 0 at first.
-    #[cfg_attr(not(feature = "async"), allow(dead_code, reason = "only futures poll"))]
-    pub(crate) fn poll(&self, id: &mut u64, waker: &Waker) -> Option<Landing> {
-        // Cloning a waker and dropping one is the program's code.
-        let mut mine = Some(waker.clone());
-        let mut state = self.state.lock();
-        if state.landing.is_none() {
-            match state.wakers.iter_mut().find(|(other, _)| other == id) {
-                Some((_, old)) => mine = mine.map(|new| std::mem::replace(old, new)),
-                None => {
-                    state.last_waker += 1;
-                    *id = state.last_waker;
-                    state.wakers.extend(mine.take().map(|waker| (*id, waker)));
-                }
-            }
-        }
-        let landing = state.landing.clone();
-        drop(state);
-        drop(mine);
-        landing
-    }
-
-    /// Whoever waited under this id does so no more.
-    #[cfg_attr(not(feature = "async"), allow(dead_code, reason = "only futures poll"))]
-    pub(crate) fn leave(&self, id: u64) {
-        let mut state = self.state.lock();
-        let at = state.wakers.iter().position(|(other, _)| *other == id);
-        let gone = at.map(|at| state.wakers.swap_remove(at));
-        drop(state);
-        drop(gone);
-    }
-
-    fn land(&self, landing: Landing) {
-        let wakers = {
-            let mut state = self.state.lock();
-            state.landing = Some(landing);
-            std::mem::take(&mut state.wakers)
-        };
-        self.landed.notify_all();
-        for (_, waker) in wakers {
-            waker.wake();
-        }
-    }
-}
+/// Places for flights that a stripe without any keeps.
+const MOST_KEPT: usize = 32;
 
 /// What somebody is who wants a key loaded.
 pub(crate) enum Joined<'e> {
@@ -161,6 +75,9 @@ impl Leader<'_> {
     pub(crate) fn begin(&mut self, is_refresh: bool) {
         self.has_begun = true;
         self.engine.loads.count(LoadCounter::Loads);
+        if !self.flight.is_shared() {
+            self.engine.loads.count(LoadCounter::Unshared);
+        }
         if is_refresh {
             self.engine.loads.count(LoadCounter::Refreshes);
         }
@@ -199,6 +116,7 @@ pub(crate) enum LoadCounter {
     NotStored,
     Overtaken,
     KnownAbsent,
+    Unshared,
 }
 
 #[derive(Debug, Default)]
@@ -226,6 +144,10 @@ impl Held {
         let found = flights.iter().position(which).map(|at| flights.remove(at))?;
         if flights.is_empty() {
             self.flights.remove(&hash);
+            // After many at once the map gives its memory back.
+            if self.flights.is_empty() && self.flights.capacity() > MOST_KEPT {
+                self.flights = HashMap::new();
+            }
         }
         self.flight_count -= 1;
         Some(found)
@@ -236,14 +158,16 @@ impl Held {
 #[derive(Debug)]
 pub(crate) struct Loads {
     stripes: [Stripe; STRIPES],
-    counters: [AtomicU64; 7],
+    counters: [AtomicU64; 8],
+    in_flight: Arc<InFlight>,
     /// For its ledger, on which the absences are.
     arena: Arc<Arena>,
 }
 
 impl Loads {
     pub(super) fn new(arena: Arc<Arena>) -> Loads {
-        Loads { stripes: Default::default(), counters: Default::default(), arena }
+        let in_flight = Arc::new(InFlight::new(Arc::clone(&arena)));
+        Loads { stripes: Default::default(), counters: Default::default(), in_flight, arena }
     }
 
     #[inline(always)]
@@ -275,7 +199,7 @@ impl Loads {
         let mut locked = stripe.held.lock();
         let held = locked.get_or_insert_default();
         if let Some(flight) = held.take(key.hash, |flight| flight.is_of(key)) {
-            flight.overtaken.store(true, Release);
+            flight.overtake();
             self.count(LoadCounter::Overtaken);
         }
         held.absences.forget(key);
@@ -301,11 +225,16 @@ impl Loads {
     }
 
     fn take_out(&self, flight: &Arc<Flight>) {
-        let stripe = self.stripe(flight.hash);
+        let stripe = self.stripe(flight.hash());
         let mut locked = stripe.held.lock();
-        let taken = locked.get_or_insert_default().take(flight.hash, |other| Arc::ptr_eq(other, flight));
+        let taken = locked.get_or_insert_default().take(flight.hash(), |other| Arc::ptr_eq(other, flight));
         stripe.settle(locked, &self.arena.ledger);
         drop(taken);
+    }
+
+    /// What all flights that are alive take, in bytes.
+    pub(crate) fn in_flight_bytes(&self) -> u64 {
+        self.in_flight.bytes()
     }
 
     /// Absences remembered at present, and their bytes; flights at present.
@@ -342,20 +271,15 @@ impl Engine {
         let stripe = self.loads.stripe(key.hash);
         let mut locked = stripe.held.lock();
         let held = locked.get_or_insert_default();
-        let flights = held.flights.entry(key.hash).or_default();
-        if let Some(flight) = flights.iter().find(|flight| flight.is_of(key)) {
+        let found = held.flights.get(&key.hash).and_then(|flights| flights.iter().find(|flight| flight.is_of(key)));
+        if let Some(flight) = found {
             return Joined::Wait(Arc::clone(flight));
         }
-        let flight = Arc::new(Flight {
-            hash: key.hash,
-            namespace: key.namespace,
-            key: key.bytes.into(),
-            overtaken: AtomicBool::new(false),
-            state: Mutex::default(),
-            landed: Condvar::new(),
-        });
-        flights.push(Arc::clone(&flight));
-        held.flight_count += 1;
+        let flight = Flight::new(key, &self.loads.in_flight);
+        if flight.is_shared() {
+            held.flights.entry(key.hash).or_default().push(Arc::clone(&flight));
+            held.flight_count += 1;
+        }
         stripe.settle(locked, &self.loads.arena.ledger);
         // See invariant 2.
         drop(self.shard(key.hash).lock(&self.ctx));
@@ -408,12 +332,12 @@ impl Engine {
         for stripe in &self.loads.stripes {
             let mut locked = stripe.held.lock();
             let Some(held) = locked.as_deref_mut() else { continue };
-            for flight in held.flights.values().flatten().filter(|flight| flight.namespace == namespace) {
-                flight.overtaken.store(true, Release);
+            for flight in held.flights.values().flatten().filter(|flight| flight.is_in(namespace)) {
+                flight.overtake();
                 self.loads.count(LoadCounter::Overtaken);
             }
             held.flights.retain(|_, flights| {
-                flights.retain(|flight| flight.namespace != namespace);
+                flights.retain(|flight| !flight.is_in(namespace));
                 !flights.is_empty()
             });
             held.flight_count = held.flights.values().map(SmallVec::len).sum();

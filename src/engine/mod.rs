@@ -8,7 +8,7 @@
 //! | `update` | several keys changed as one |
 //! | `reserve` | values that arrive slowly |
 //! | `walk` | scans by cursor |
-//! | `loads` `absences` | values on their way into the cache; keys known to have none |
+//! | `loads` `flight` `absences` | values on their way into the cache; keys known to have none |
 //! | `invalidate` | tags, and keys by their beginning |
 //! | `apply` | effects that come from a log or a primary |
 //! | `relog` | all that is in the cache, for a log; replay; what concerns logs |
@@ -18,6 +18,7 @@
 
 mod absences;
 mod apply;
+mod flight;
 mod geometry;
 mod invalidate;
 mod loads;
@@ -49,8 +50,9 @@ use crate::shard::{Automove, Context, Locked, Progress, Settings, Shard, Shortag
 use crate::slab::{Account, Arena, Classes, Ledger, MAX_KEY_LEN, Prepaid};
 use crate::trace::event;
 
+pub(crate) use flight::{Flight, Landing};
 pub(crate) use geometry::Geometry;
-pub(crate) use loads::{Flight, Joined, Landing, Leader, LoadCounter, Loads};
+pub(crate) use loads::{Joined, Leader, LoadCounter, Loads};
 pub(crate) use numbers::Arithmetic;
 pub(crate) use ops::{Condition, Expiry, Outcome, Reading, SetSpec, Swap};
 pub(crate) use report::{ClassReport, ShardReport};

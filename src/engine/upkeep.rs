@@ -148,31 +148,38 @@ impl Engine {
             // The primary does it, and says so; or the log, when it is taken up again.
             return;
         }
-        while !self.try_flushes() {
-            // Not under the lock: listeners are told of what is swept.
+        // Swept and told without the lock: listeners and subscribers may use the cache.
+        loop {
+            let (cleared, all_done) = self.try_flushes();
+            for _namespace in cleared {
+                event!(DEBUG, self.ctx, namespace = _namespace, "namespace cleared");
+            }
+            if all_done {
+                return;
+            }
             self.sweep_fully();
         }
     }
 
-    /// The same, unless a sweep has to come before one of them. False then.
-    fn try_flushes(&self) -> bool {
+    /// The same, until a sweep has to come before one of them (`false`), and what was cleared.
+    fn try_flushes(&self) -> (Vec<u8>, bool) {
         let mut flushes = self.flushes.lock();
         let later = flushes.split_off(&self.ctx.now().saturating_add(1));
         let mut due = std::mem::replace(&mut *flushes, later);
+        let mut cleared = Vec::new();
         // Cleared before the next one's time is announced, so that nobody reads on in between.
-        let clear = |namespace, at| {
-            let done = self.try_clear(namespace, Some(at));
-            if done {
-                event!(DEBUG, self.ctx, namespace, "namespace cleared");
-            }
-            done
-        };
-        due.iter_mut().for_each(|(&at, namespaces)| namespaces.retain(|&namespace| !clear(namespace, at)));
+        for (&at, namespaces) in &mut due {
+            namespaces.retain(|&namespace| {
+                let done = self.try_clear(namespace, Some(at));
+                cleared.extend(done.then_some(namespace));
+                !done
+            });
+        }
         due.retain(|_, namespaces| !namespaces.is_empty());
         let all_done = due.is_empty();
         flushes.append(&mut due);
         self.ctx.set_flush_at(flushes.keys().next().copied().unwrap_or(u64::MAX));
-        all_done
+        (cleared, all_done)
     }
 
     /// Clearings that are planned: internal times and namespaces.

@@ -73,6 +73,10 @@ impl<T> Channel<T> {
             return;
         }
         let mut queue = self.queue.lock();
+        if queue.ended {
+            // The subscriber has gone since: nobody would take it off the ledger.
+            return;
+        }
         if queue.waiting.len() >= self.capacity {
             self.lost.fetch_add(1, Relaxed);
             return;

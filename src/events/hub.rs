@@ -25,7 +25,6 @@
 //!    and a store.
 
 use std::cell::RefCell;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst, fence};
 use std::sync::{Arc, Weak};
 
@@ -34,6 +33,7 @@ use parking_lot::{Mutex, RwLock};
 
 use super::channel::{Channel, Publisher, Subscription};
 use super::keyspace::{KeyEvent, KeyEventClass, KeyEvents};
+use super::listeners::{Listener, Listening, Local};
 use super::notices::{Notices, Told, What};
 use super::removal::{Removal, RemovalCause};
 use crate::slab::{Account, Arena, Ledger};
@@ -47,27 +47,20 @@ const ROUNDS: usize = 64;
 /// Bit of `wants` beside those of the classes.
 const LISTENER: u32 = 1 << 31;
 
-/// A program's listener.
-pub(crate) struct Listener(Box<dyn Fn(&Removal<'_>) + Send + Sync>);
-
-impl Listener {
-    pub(crate) fn new(f: impl Fn(&Removal<'_>) + Send + Sync + 'static) -> Listener {
-        Listener(Box::new(f))
-    }
-}
-
-impl std::fmt::Debug for Listener {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Listener")
-    }
-}
-
 #[derive(Debug)]
 struct Subscriber {
     channel: Arc<Channel<KeyEvent>>,
     events: KeyEvents,
     /// Of one namespace only.
     namespace: Option<u8>,
+}
+
+/// Who is told.
+#[derive(Debug, Default)]
+struct Audience {
+    subscribers: Vec<Subscriber>,
+    /// Of single namespaces.
+    listeners: Vec<Arc<Local>>,
 }
 
 /// What is to be told of one shard.
@@ -86,8 +79,10 @@ pub(crate) struct Hub {
     id: u64,
     /// Bits of the classes that any subscriber wants, and [`LISTENER`].
     wants: AtomicU32,
+    /// A bit for each namespace that has a listener of its own.
+    heard: [AtomicU64; 4],
     listener: Option<Listener>,
-    subscribers: RwLock<Arc<[Subscriber]>>,
+    audience: RwLock<Arc<Audience>>,
     tellers: Box<[CachePadded<Teller>]>,
     panics: AtomicU64,
     lost: AtomicU64,
@@ -135,8 +130,9 @@ impl Hub {
         Arc::new(Hub {
             id: NEXT.fetch_add(1, Relaxed),
             wants: AtomicU32::new(wants),
+            heard: [const { AtomicU64::new(0) }; 4],
             listener,
-            subscribers: RwLock::new(Arc::new([])),
+            audience: RwLock::default(),
             tellers,
             panics: AtomicU64::new(0),
             lost: AtomicU64::new(0),
@@ -165,11 +161,16 @@ impl Hub {
     #[inline(never)]
     pub(crate) fn removed(&self, shard: usize, cause: RemovalCause, namespace: u8, key: &[u8], value: &[u8]) -> bool {
         let (wants, what) = (self.wants.load(Relaxed), What::Removed(cause));
-        let listens = wants & LISTENER != 0;
+        let listens = wants & LISTENER != 0 && (self.listener.is_some() || self.is_heard(namespace));
         if !listens && what.event().is_none_or(|(class, _)| wants & class.bit() == 0) {
             return false;
         }
-        self.push(shard, Told { what, namespace, key, value: if listens { value } else { &[] } })
+        self.push(shard, Told { what, namespace, key, value: listens.then_some(value) })
+    }
+
+    /// Whether a namespace has a listener of its own.
+    fn is_heard(&self, namespace: u8) -> bool {
+        self.heard[usize::from(namespace / 64)].load(Relaxed) & (1 << (namespace % 64)) != 0
     }
 
     /// Something has happened to a key. Under its shard's lock; true if it is to be told.
@@ -183,7 +184,7 @@ impl Hub {
         namespace: u8,
         key: &[u8],
     ) -> bool {
-        self.push(shard, Told { what: What::Happened(class, name), namespace, key, value: &[] })
+        self.push(shard, Told { what: What::Happened(class, name), namespace, key, value: None })
     }
 
     fn push(&self, shard: usize, told: Told<'_>) -> bool {
@@ -235,9 +236,9 @@ impl Hub {
         HeldBack { hub: outermost.then_some(self) }
     }
 
-    /// Whether there is anything to tell.
+    /// Whether there is anything to tell, or to forget if whom it was for has gone.
     pub(crate) fn has_pending(&self) -> bool {
-        self.is_on() && self.tellers.iter().any(|teller| teller.pending.load(Relaxed) > 0)
+        self.tellers.iter().any(|teller| teller.pending.load(Relaxed) > 0)
     }
 
     /// Tells batches of a shard until none is left, or `rounds` are used up.
@@ -271,29 +272,28 @@ impl Hub {
         if batch.is_empty() {
             return;
         }
-        let subscribers = Arc::clone(&self.subscribers.read());
+        let audience = Arc::clone(&self.audience.read());
         for told in batch.iter() {
-            if let (Some(listener), What::Removed(cause)) = (&self.listener, told.what) {
-                self.call(listener, &Removal { namespace: told.namespace, key: told.key, value: told.value, cause });
-            }
+            self.call_listeners(&audience, told);
             let Some((class, name)) = told.what.event() else { continue };
             let mut shared: Option<Arc<[u8]>> = None;
             let wanting = |s: &&Subscriber| s.events.has(class) && s.namespace.is_none_or(|n| n == told.namespace);
-            for subscriber in subscribers.iter().filter(wanting) {
+            for subscriber in audience.subscribers.iter().filter(wanting) {
                 let key = Arc::clone(shared.get_or_insert_with(|| told.key.into()));
                 subscriber.channel.push(KeyEvent::new(key, name, told.namespace, class, subscriber.events));
             }
         }
     }
 
-    /// Calls the listener; its panics end here.
-    fn call(&self, listener: &Listener, removal: &Removal<'_>) {
-        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| (listener.0)(removal))) {
-            self.panics.fetch_add(1, Relaxed);
-            // Dropping what it panicked with is its code too.
-            if let Err(another) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
-                std::mem::forget(another);
-            }
+    /// The cache's listener, then those of the namespace in the order in which they came.
+    fn call_listeners(&self, audience: &Audience, told: Told<'_>) {
+        let (What::Removed(cause), Some(value)) = (told.what, told.value) else { return };
+        let removal = Removal { namespace: told.namespace, key: told.key, value, cause };
+        let mut panics = self.listener.iter().filter(|listener| listener.call(&removal).is_none()).count();
+        let locals = audience.listeners.iter().filter(|local| local.namespace == told.namespace && !local.is_gone());
+        panics += locals.filter(|local| !local.call(&removal)).count();
+        if panics > 0 {
+            self.panics.fetch_add(panics as u64, Relaxed);
         }
     }
 
@@ -305,21 +305,39 @@ impl Hub {
     ) -> Subscription<KeyEvent> {
         let channel = Arc::new(Channel::new(capacity, Arc::downgrade(&self.arena), KeyEvent::weight));
         let subscriber = Subscriber { channel: Arc::clone(&channel), events, namespace };
-        let mut subscribers = self.subscribers.write();
-        let others = subscribers.iter().map(Subscriber::again);
-        *subscribers = others.chain([subscriber]).collect();
-        self.note_wants(&subscribers);
-        drop(subscribers);
+        self.change_audience(|audience| audience.subscribers.push(subscriber));
         let hub: Weak<Hub> = Arc::downgrade(self);
         Subscription::new(channel, hub)
     }
 
-    fn note_wants(&self, subscribers: &[Subscriber]) {
-        let listener = if self.listener.is_some() { LISTENER } else { 0 };
-        self.wants.store(subscribers.iter().fold(listener, |wants, s| wants | s.events.wants()), Relaxed);
+    pub(crate) fn listen(self: &Arc<Self>, namespace: u8, listener: Listener) -> Listening {
+        let local = Arc::new(Local::new(namespace, listener));
+        self.change_audience(|audience| audience.listeners.push(Arc::clone(&local)));
+        let hub: Weak<Hub> = Arc::downgrade(self);
+        Listening::new(local, hub)
     }
 
-    /// How often the listener has panicked.
+    /// Replaces the audience by a changed copy, without those who have gone.
+    fn change_audience(&self, change: impl FnOnce(&mut Audience)) {
+        let mut audience = self.audience.write();
+        let subscribers = audience.subscribers.iter().filter(|s| !s.channel.is_gone()).map(Subscriber::again).collect();
+        let listeners = audience.listeners.iter().filter(|local| !local.is_gone()).cloned().collect();
+        let mut changed = Audience { subscribers, listeners };
+        change(&mut changed);
+        let listens = self.listener.is_some() || !changed.listeners.is_empty();
+        let wants = changed.subscribers.iter().fold(0, |wants, s| wants | s.events.wants());
+        for (i, heard) in self.heard.iter().enumerate() {
+            let of = changed.listeners.iter().filter(|local| usize::from(local.namespace / 64) == i);
+            heard.store(of.fold(0, |bits, local| bits | 1 << (local.namespace % 64)), Relaxed);
+        }
+        self.wants.store(wants | if listens { LISTENER } else { 0 }, Relaxed);
+        let old = std::mem::replace(&mut *audience, Arc::new(changed));
+        drop(audience);
+        // With it closures of the program's may go.
+        drop(old);
+    }
+
+    /// How often listeners have panicked.
     pub(crate) fn panics(&self) -> u64 {
         self.panics.load(Relaxed)
     }
@@ -338,15 +356,13 @@ impl Subscriber {
 
 impl Publisher for Hub {
     fn prune(&self) {
-        let mut subscribers = self.subscribers.write();
-        *subscribers = subscribers.iter().filter(|s| !s.channel.is_gone()).map(Subscriber::again).collect();
-        self.note_wants(&subscribers);
+        self.change_audience(|_| ());
     }
 }
 
 impl Drop for Hub {
     fn drop(&mut self) {
-        self.subscribers.get_mut().iter().for_each(|subscriber| subscriber.channel.end());
+        self.audience.get_mut().subscribers.iter().for_each(|subscriber| subscriber.channel.end());
     }
 }
 

@@ -17,6 +17,7 @@
 //! | `log` | the last of those, and who is told |
 //! | `channel` | bounded queues to subscribers, who lose what they are too slow for |
 //! | `notices` | what is to be told of one shard, in order |
+//! | `listeners` | what is called when items leave |
 //! | `hub` | who wants to know; telling it without a lock |
 //! | `tags` | which tags were invalidated, and when |
 //!
@@ -26,6 +27,7 @@ mod channel;
 mod engine;
 mod hub;
 mod keyspace;
+mod listeners;
 mod log;
 mod notices;
 mod removal;
@@ -33,8 +35,10 @@ mod tags;
 
 pub use channel::{Subscription, SubscriptionIter};
 pub use engine::{EngineEvent, EngineEventKind, EventSource};
-pub(crate) use hub::{Hub, Listener};
+pub(crate) use hub::Hub;
 pub use keyspace::{KeyEvent, KeyEventClass, KeyEvents};
+pub(crate) use listeners::Listener;
+pub use listeners::Listening;
 pub use log::{EventFilter, EventLog};
 pub use removal::{Removal, RemovalCause};
 pub(crate) use tags::TagTable;

@@ -40,6 +40,7 @@ impl What {
 struct Notice {
     what: What,
     namespace: u8,
+    has_value: bool,
     key: u32,
     value: u32,
 }
@@ -50,7 +51,8 @@ pub(crate) struct Told<'a> {
     pub(crate) what: What,
     pub(crate) namespace: u8,
     pub(crate) key: &'a [u8],
-    pub(crate) value: &'a [u8],
+    /// None if nobody listened to the namespace when it was queued: a listener that has come since is not told.
+    pub(crate) value: Option<&'a [u8]>,
 }
 
 /// Bytes of each vector that an empty queue keeps for the next notices: a shard has two queues, and the smallest caches
@@ -68,12 +70,14 @@ pub(crate) struct Notices {
 impl Notices {
     /// Adds one; returns the bytes that it takes.
     pub(crate) fn push(&mut self, told: Told<'_>, ledger: &Ledger) -> u64 {
-        let (key, value) = (told.key.len() as u32, told.value.len() as u32);
-        self.list.push(Notice { what: told.what, namespace: told.namespace, key, value });
+        let bytes = told.value.unwrap_or_default();
+        let (key, value) = (told.key.len() as u32, bytes.len() as u32);
+        let has_value = told.value.is_some();
+        self.list.push(Notice { what: told.what, namespace: told.namespace, has_value, key, value });
         self.bytes.extend_from_slice(told.key);
-        self.bytes.extend_from_slice(told.value);
+        self.bytes.extend_from_slice(bytes);
         self.settle(ledger);
-        (size_of::<Notice>() + told.key.len() + told.value.len()) as u64
+        (size_of::<Notice>() + told.key.len() + bytes.len()) as u64
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -86,6 +90,7 @@ impl Notices {
             let (key, after) = rest.split_at(notice.key as usize);
             let (value, after) = after.split_at(notice.value as usize);
             rest = after;
+            let value = notice.has_value.then_some(value);
             Told { what: notice.what, namespace: notice.namespace, key, value }
         })
     }
@@ -121,13 +126,15 @@ mod tests {
         for i in 0..1000 {
             let (key, value) = of(i);
             let what = What::Removed(RemovalCause::ALL[i % 5]);
-            notices.push(Told { what, namespace: i as u8, key: &key, value: &value }, &ledger);
+            notices
+                .push(Told { what, namespace: i as u8, key: &key, value: (i % 3 > 0).then_some(&value[..]) }, &ledger);
         }
         assert!(ledger.used() > 100_000);
         assert_eq!(notices.iter().count(), 1000);
         for (i, told) in notices.iter().enumerate() {
             let (key, value) = of(i);
-            assert_eq!((told.key, told.value, told.namespace), (&key[..], &value[..], i as u8));
+            let value = (i % 3 > 0).then_some(&value[..]);
+            assert_eq!((told.key, told.value, told.namespace), (&key[..], value, i as u8));
             assert_eq!(told.what, What::Removed(RemovalCause::ALL[i % 5]));
         }
         notices.clear(&ledger);

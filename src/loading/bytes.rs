@@ -59,6 +59,9 @@ pub(crate) fn present<T, E>(found: Option<T>) -> LoadResult<T, E> {
 /// - **Nothing stale is stored.** If the key is written or removed, or its namespace cleared, while a loader runs, then
 ///   what it brings goes to those who wait already, and is not stored; whoever comes after that write or removal does
 ///   not wait for it, but begins another load. Eviction and expiry do not count as removal.
+/// - **Loads in flight are on the ledger** and take at most a sixteenth of the memory limit (16 KiB in caches of less
+///   than 256 KiB; a load takes some 300 bytes and its key). Beyond that a loader runs for its caller alone, and its
+///   value is not stored ([`LoadStats::unshared`] counts these); nothing is loaded ahead of its end.
 /// - **Loaders run without any lock** and may use the cache. One that wants a load that it is itself part of, on its
 ///   own thread or through loaders on other threads, gets [`RecursiveLoad`](ErrorKind::RecursiveLoad). (Among futures
 ///   that is noticed if it awaits that load itself. A loader that waits for another task or thread of its own which

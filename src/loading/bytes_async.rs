@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::bytes::present;
 use super::core::{Call, Form};
@@ -57,7 +58,32 @@ impl Cache {
         load: impl Future<Output = B>,
     ) -> Result<Arc<[u8]>> {
         let load = async { Ok::<B, Infallible>(load.await) };
-        self.try_get_with_async(key, load).await.map_err(LoadError::into_cache_error)
+        self.load_present_async(key, &LoadOptions::new(), load).await.map_err(LoadError::into_cache_error)
+    }
+
+    /// The same; what is made lives for `ttl`.
+    ///
+    /// # Errors
+    /// As [`get_with`](Self::get_with).
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    /// # pollster::block_on(async {
+    /// let cache = larder::Cache::new(1 << 20)?;
+    /// cache.get_with_ttl_async(b"k", Duration::from_secs(60), async { b"v".to_vec() }).await?;
+    /// assert!(cache.metadata(b"k").unwrap().ttl_left.is_some());
+    /// # Ok::<(), larder::Error>(())
+    /// # }).unwrap();
+    /// ```
+    pub async fn get_with_ttl_async<B: Into<Arc<[u8]>>>(
+        &self,
+        key: &[u8],
+        ttl: Duration,
+        load: impl Future<Output = B>,
+    ) -> Result<Arc<[u8]>> {
+        let load = async { Ok::<B, Infallible>(load.await) };
+        self.load_present_async(key, &LoadOptions::new().ttl(ttl), load).await.map_err(LoadError::into_cache_error)
     }
 
     /// The value of a key, or else what `load` makes, if it does not fail.
@@ -83,8 +109,35 @@ impl Cache {
         B: Into<Arc<[u8]>>,
         E: Send + Sync + 'static,
     {
-        let call = Call { cache: self, key, options: &LoadOptions::new(), heeds_absence: false };
-        present(call.run_async(&Owned, async { load.await.map(|value| Load::Value(value.into())) }).await?)
+        self.load_present_async(key, &LoadOptions::new(), load).await
+    }
+
+    /// The same; what is made lives for `ttl`.
+    ///
+    /// # Errors
+    /// As [`try_get_with`](Self::try_get_with).
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    /// # pollster::block_on(async {
+    /// let cache = larder::Cache::new(1 << 20)?;
+    /// let load = async { "7".parse::<u8>().map(|n| vec![n]) };
+    /// assert_eq!(&*cache.try_get_with_ttl_async(b"k", Duration::from_secs(5), load).await?, [7]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    pub async fn try_get_with_ttl_async<B, E>(
+        &self,
+        key: &[u8],
+        ttl: Duration,
+        load: impl Future<Output = std::result::Result<B, E>>,
+    ) -> LoadResult<Arc<[u8]>, E>
+    where
+        B: Into<Arc<[u8]>>,
+        E: Send + Sync + 'static,
+    {
+        self.load_present_async(key, &LoadOptions::new().ttl(ttl), load).await
     }
 
     /// The value of a key, or else what `load` makes, if it makes something.
@@ -107,6 +160,32 @@ impl Cache {
     ) -> Result<Option<Arc<[u8]>>> {
         let load = async { Ok::<Load<B>, Infallible>(load.await.into()) };
         self.load_async(key, &LoadOptions::new(), load).await.map_err(LoadError::into_cache_error)
+    }
+
+    /// The same; what is made lives for `ttl`.
+    ///
+    /// # Errors
+    /// As [`get_with`](Self::get_with).
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    /// # pollster::block_on(async {
+    /// let cache = larder::Cache::new(1 << 20)?;
+    /// let load = async { Some(b"v".to_vec()) };
+    /// let found = cache.optionally_get_with_ttl_async(b"k", Duration::from_secs(5), load).await?;
+    /// assert!(found.is_some() && cache.metadata(b"k").unwrap().ttl_left.is_some());
+    /// # Ok::<(), larder::Error>(())
+    /// # }).unwrap();
+    /// ```
+    pub async fn optionally_get_with_ttl_async<B: Into<Arc<[u8]>>>(
+        &self,
+        key: &[u8],
+        ttl: Duration,
+        load: impl Future<Output = Option<B>>,
+    ) -> Result<Option<Arc<[u8]>>> {
+        let load = async { Ok::<Load<B>, Infallible>(load.await.into()) };
+        self.load_async(key, &LoadOptions::new().ttl(ttl), load).await.map_err(LoadError::into_cache_error)
     }
 
     /// The value of a key, or else what `load` makes, with all options, a time to live among them: see
@@ -139,5 +218,19 @@ impl Cache {
     {
         let call = Call { cache: self, key, options, heeds_absence: true };
         call.run_async(&Owned, async { load.await.map(|load| load.map(Into::into)) }).await
+    }
+
+    async fn load_present_async<B, E>(
+        &self,
+        key: &[u8],
+        options: &LoadOptions,
+        load: impl Future<Output = std::result::Result<B, E>>,
+    ) -> LoadResult<Arc<[u8]>, E>
+    where
+        B: Into<Arc<[u8]>>,
+        E: Send + Sync + 'static,
+    {
+        let call = Call { cache: self, key, options, heeds_absence: false };
+        present(call.run_async(&Owned, async { load.await.map(|value| Load::Value(value.into())) }).await?)
     }
 }

@@ -90,6 +90,8 @@ impl<'c> Call<'c, '_> {
         };
         let engine = self.cache.engine();
         let mut leader = match (engine.join_load(self.cache.key(self.key)), old) {
+            // What nobody could wait for, and would not be stored, is not loaded ahead of time.
+            (Joined::Lead(leader), Some(old)) if !leader.flight().is_shared() => return Ok(Next::Done(Some(old))),
             (Joined::Lead(leader), _) => leader,
             (Joined::Wait(_), Some(old)) => return Ok(Next::Done(Some(old))),
             (Joined::Wait(flight), None) => {
@@ -103,6 +105,7 @@ impl<'c> Call<'c, '_> {
             Look::EndsSoon(out) => Some(out),
             Look::Miss => None,
         };
+        recursion::check_unshared(leader.flight())?;
         leader.begin(old.is_some());
         Ok(Next::Lead(leader, old))
     }

@@ -312,8 +312,13 @@ pub struct LoadStats {
     pub absences: u64,
     /// Bytes that they take; part of the cache's memory.
     pub absence_bytes: u64,
-    /// Loaders running at present (those that were overtaken do not count).
+    /// Loads that ran beside the others, because those in flight took all the memory that they may (a sixteenth of
+    /// the limit): nobody could wait for them, and their values went to their callers only.
+    pub unshared: u64,
+    /// Loaders running at present (those that were overtaken or are unshared do not count).
     pub in_flight: u64,
+    /// Bytes that all loads take which somebody runs or waits for; part of the cache's memory.
+    pub in_flight_bytes: u64,
 }
 
 impl LoadStats {
@@ -331,7 +336,9 @@ impl LoadStats {
             known_absent: loads.counted(LoadCounter::KnownAbsent),
             absences,
             absence_bytes,
+            unshared: loads.counted(LoadCounter::Unshared),
             in_flight,
+            in_flight_bytes: loads.in_flight_bytes(),
         }
     }
 }

@@ -22,7 +22,7 @@ use crate::engine::{Flight, Landing};
 use crate::error::{Error, ErrorKind, Result};
 
 thread_local! {
-    static RUNNING: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
+    static RUNNING: RefCell<Vec<Arc<Flight>>> = const { RefCell::new(Vec::new()) };
 }
 
 static WAITS: Mutex<BTreeMap<usize, usize>> = Mutex::new(BTreeMap::new());
@@ -35,13 +35,14 @@ fn name(flight: &Arc<Flight>) -> usize {
 pub(super) struct Entered;
 
 pub(super) fn enter(flight: &Arc<Flight>) -> Entered {
-    RUNNING.with_borrow_mut(|running| running.push(name(flight)));
+    RUNNING.with_borrow_mut(|running| running.push(Arc::clone(flight)));
     Entered
 }
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        RUNNING.with_borrow_mut(|running| running.pop());
+        let left = RUNNING.with_borrow_mut(Vec::pop);
+        drop(left);
     }
 }
 
@@ -56,12 +57,20 @@ fn refusal() -> Error {
 /// An error if this thread is within the loader of the flight.
 #[cfg(feature = "async")]
 pub(super) fn check(flight: &Arc<Flight>) -> Result<()> {
-    if RUNNING.with_borrow(|running| running.contains(&name(flight))) { Err(refusal()) } else { Ok(()) }
+    let is_within = RUNNING.with_borrow(|running| running.iter().any(|other| Arc::ptr_eq(other, flight)));
+    if is_within { Err(refusal()) } else { Ok(()) }
+}
+
+/// An error if the flight is an unshared one, and this thread is within a loader of the same key: that one is in no
+/// table, so nothing else would stop a loader that wants itself.
+pub(super) fn check_unshared(flight: &Flight) -> Result<()> {
+    let is_within = || RUNNING.with_borrow(|running| running.iter().any(|other| other.is_like(flight)));
+    if !flight.is_shared() && is_within() { Err(refusal()) } else { Ok(()) }
 }
 
 /// Waits for a flight to land; an error if that would never happen.
 pub(super) fn wait(flight: &Arc<Flight>) -> Result<Landing> {
-    let running = RUNNING.with_borrow(Vec::clone);
+    let running: Vec<usize> = RUNNING.with_borrow(|running| running.iter().map(name).collect());
     if running.is_empty() {
         return Ok(flight.wait());
     }

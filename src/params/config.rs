@@ -131,13 +131,16 @@ impl CacheConfig {
             match fields::find(name) {
                 Some(field) => {
                     if seen.contains(&field.name) {
-                        let what = format!("{} is given twice", field.name);
-                        return Err(Error::new(ErrorKind::InvalidConfig, what));
+                        return Err(Self::given_twice(field.name));
                     }
                     seen.push(field.name);
                     config.put(field.name, Setting::Text(text.to_owned()))?;
                 }
-                None => drop(config.parameters.insert(name.to_owned(), Value::from(text))),
+                None => {
+                    if config.parameters.insert(name.to_owned(), Value::from(text)).is_some() {
+                        return Err(Self::given_twice(name));
+                    }
+                }
             }
         }
         config.check()?;
@@ -177,6 +180,10 @@ impl CacheConfig {
         let Some(field) = fields::find(name) else { return Err(Self::unknown(name)) };
         (field.set)(self, setting)
             .map_err(|what| Error::new(ErrorKind::InvalidConfig, format!("{}: {what}", field.name)))
+    }
+
+    fn given_twice(name: &str) -> Error {
+        Error::new(ErrorKind::InvalidConfig, format!("{} is given twice", shown(name)))
     }
 
     fn unknown(name: &str) -> Error {
@@ -239,8 +246,15 @@ impl CacheConfig {
         if let Some(node) = self.node_type {
             values = values.node(node)?;
         }
+        let mut seen = Vec::new();
         for (name, value) in &self.parameters {
             values.set(name, value)?;
+            // In capitals and not, say.
+            let name = family.parameter(name)?.name;
+            if seen.contains(&name) {
+                return Err(Self::given_twice(name));
+            }
+            seen.push(name);
         }
         Ok(Some(values))
     }

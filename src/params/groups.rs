@@ -3,8 +3,10 @@
 //! 1. A group of each family, `default.<family>`, is there from the start, and never changes.
 //! 2. Values of a group are allowed ones, and those of its family.
 //! 3. A change is checked as a whole before any of it is made.
-//! 4. Lock order: `changes`, then `registry`. `changes` is held while a change reaches the caches, so that the last one
-//!    made is the last one to arrive. `registry` is held for moments, and never while a cache is worked on.
+//! 4. `registry` is the only lock. It is held for moments, and never while a cache is worked on: that may evict, and so
+//!    call a program's listener, which may use the groups.
+//! 5. The last change made is the last to arrive: whoever has brought a cache to a group's values looks again whether
+//!    these are still what the group says, and begins anew if they are not (`reach`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,7 +21,7 @@ use super::registry::{Described, Group, GroupInfo, Registry, not_allowed};
 use super::settings::ParameterValues;
 use super::table::{Applies, Parameter};
 use super::value::Value;
-use crate::api::{Cache, CacheBuilder};
+use crate::api::{Cache, CacheBuilder, WeakCache};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Named groups of parameter values. Caches are attached to a group; a change of the group reaches all of them.
@@ -50,7 +52,6 @@ pub struct ParameterGroups {
 
 #[derive(Debug, Default)]
 struct Shared {
-    changes: Mutex<()>,
     registry: Mutex<Registry>,
     revision: AtomicU64,
 }
@@ -167,11 +168,13 @@ impl ParameterGroups {
         group: &str,
         changes: impl IntoIterator<Item = (N, V)>,
     ) -> Result<Vec<Status>> {
-        let changes: Vec<(N, Value)> = changes.into_iter().map(|(name, value)| (name, value.into())).collect();
+        // What names and values are made of may be the program's code: not under the lock.
+        let changes = changes.into_iter().map(|(name, value)| (name.as_ref().to_owned(), value.into()));
+        let changes: Vec<(String, Value)> = changes.collect();
         self.change(group, |family, values| {
             let (mut faults, mut seen) = (Vec::new(), Vec::new());
             for (name, value) in &changes {
-                match Self::check(family, name.as_ref(), value) {
+                match Self::check(family, name, value) {
                     Ok((parameter, _)) if seen.contains(&parameter.name) => {
                         let what = format!("{} is named twice", parameter.name);
                         faults.push(Error::new(ErrorKind::InvalidConfig, what));
@@ -204,11 +207,11 @@ impl ParameterGroups {
     /// # Ok::<(), larder::Error>(())
     /// ```
     pub fn reset<N: AsRef<str>>(&self, group: &str, names: impl IntoIterator<Item = N>) -> Result<Vec<Status>> {
-        let names: Vec<N> = names.into_iter().collect();
+        let names: Vec<String> = names.into_iter().map(|name| name.as_ref().to_owned()).collect();
         self.change(group, |family, values| {
             let mut faults = Vec::new();
             for name in &names {
-                match family.parameter(name.as_ref()) {
+                match family.parameter(name) {
                     Ok(parameter) => drop(values.remove(parameter.name)),
                     Err(fault) => faults.push(fault),
                 }
@@ -254,7 +257,6 @@ impl ParameterGroups {
     /// # Ok::<(), larder::Error>(())
     /// ```
     pub fn delete(&self, group: &str) -> Result<()> {
-        let _changes = self.shared.changes.lock();
         let mut registry = self.shared.registry.lock();
         let (name, group) = registry.group(group)?;
         if group.is_default {
@@ -364,8 +366,7 @@ impl ParameterGroups {
         version: EngineVersion,
         node: Option<&'static NodeType>,
     ) -> Result<Status> {
-        let _changes = self.shared.changes.lock();
-        let (mut attached, values) = {
+        let (attached, values) = {
             let mut registry = self.shared.registry.lock();
             let (name, values) = registry.values(group, version, node)?;
             let mut attached = Attached::new(cache, name, version, node, &values);
@@ -379,9 +380,9 @@ impl ParameterGroups {
             registry.caches.push(attached.clone());
             (attached, values)
         };
-        let status = self.reach(cache, &mut attached, &values);
         self.changed();
-        Ok(status)
+        // If it was detached meanwhile, it stands as it stood.
+        Ok(self.reach(cache).unwrap_or_else(|| attached.status(cache, &values)))
     }
 
     /// Ends a cache's use of its group. The values that it has, it keeps. False if it used none.
@@ -395,7 +396,6 @@ impl ParameterGroups {
     /// # Ok::<(), larder::Error>(())
     /// ```
     pub fn detach(&self, cache: &Cache) -> bool {
-        let _changes = self.shared.changes.lock();
         let mut registry = self.shared.registry.lock();
         let before = registry.caches.len();
         registry.caches.retain(|attached| !attached.cache.is(cache));
@@ -472,38 +472,38 @@ impl ParameterGroups {
         group: &str,
         edit: impl FnOnce(Family, &mut BTreeMap<&'static str, Value>) -> Result<()>,
     ) -> Result<Vec<Status>> {
-        let _changes = self.shared.changes.lock();
-        let (family, mut values) = {
-            let registry = self.shared.registry.lock();
-            let (_, group) = registry.group(group)?;
-            (group.family, group.values.clone())
-        };
-        edit(family, &mut values)?;
-        let users: Vec<Attached> = {
+        let users: Vec<WeakCache> = {
             let mut registry = self.shared.registry.lock();
+            let (_, found) = registry.group(group)?;
+            let (family, mut values) = (found.family, found.values.clone());
+            edit(family, &mut values)?;
             let name = registry.replace(group, values)?;
             registry.caches.retain(|attached| attached.cache.is_alive());
-            registry.users(&name).cloned().collect()
+            registry.users(&name).map(|attached| attached.cache.clone()).collect()
         };
         self.changed();
-        let mut reached = Vec::new();
-        for mut attached in users {
-            let Some(cache) = attached.cache.upgrade() else { continue };
-            let values = self.values(&attached.group, attached.version, attached.node)?;
-            reached.push(self.reach(&cache, &mut attached, &values));
-        }
-        Ok(reached)
+        // One after the other, and none of them under the lock: the last handle of a cache may go here.
+        let caches = users.iter().filter_map(WeakCache::upgrade);
+        Ok(caches.filter_map(|cache| self.reach(&cache)).collect())
     }
 
-    /// Takes values to one cache.
-    fn reach(&self, cache: &Cache, attached: &mut Attached, values: &ParameterValues) -> Status {
-        attached.apply(cache, values);
-        let mut registry = self.shared.registry.lock();
-        if let Some(kept) = registry.caches.iter_mut().find(|kept| kept.cache.is(cache)) {
-            kept.refusals.clone_from(&attached.refusals);
+    /// Takes to one cache what its group says, until it has what the group says then (invariant 5). None if it uses no
+    /// group (any more).
+    fn reach(&self, cache: &Cache) -> Option<Status> {
+        let mut reached = None;
+        loop {
+            let (mut attached, values) = self.of(cache).ok()?;
+            if reached.as_ref() == Some(&values) {
+                return Some(attached.status(cache, &values));
+            }
+            attached.apply(cache, &values);
+            let mut registry = self.shared.registry.lock();
+            if let Some(kept) = registry.caches.iter_mut().find(|kept| kept.cache.is(cache)) {
+                kept.refusals = attached.refusals;
+            }
+            drop(registry);
+            reached = Some(values);
         }
-        drop(registry);
-        attached.status(cache, values)
     }
 
     /// A value that may be set in a group.

@@ -67,6 +67,13 @@ impl EvictionPolicy {
     ];
 
     /// The name that [`FromStr`] reads: the word Redis uses where Redis has the policy.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder::EvictionPolicy;
+    /// assert_eq!(EvictionPolicy::AllkeysLru.name(), "allkeys-lru");
+    /// assert!(EvictionPolicy::ALL.iter().all(|policy| policy.name().parse().ok() == Some(*policy)));
+    /// ```
     pub const fn name(self) -> &'static str {
         match self {
             EvictionPolicy::VolatileLru => "volatile-lru",
@@ -85,6 +92,12 @@ impl EvictionPolicy {
     }
 
     /// Whether only items with a deadline may be evicted.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder::EvictionPolicy;
+    /// assert!(EvictionPolicy::VolatileTtl.is_volatile() && !EvictionPolicy::NoEviction.is_volatile());
+    /// ```
     pub const fn is_volatile(self) -> bool {
         matches!(
             self,
@@ -117,6 +130,14 @@ impl FromStr for EvictionPolicy {
 }
 
 /// What the default policy maximises. The other policies do not look at sizes.
+///
+/// # Examples
+/// ```
+/// use larder::{Cache, Objective};
+/// let cache = Cache::builder().objective(Objective::Bytes).build()?;
+/// assert_eq!(cache.objective(), Objective::Bytes);
+/// # Ok::<(), larder::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Objective {

@@ -11,10 +11,11 @@
 //!     └────────────────────────────────────────────────┴───────────────────────────────────┘
 //!       the old are used again, none of them are left, [`LASTS`] ticks are over; nobody wants the new
 //! ```
-//! *Are the old used?* Of some looks at protected a few items are remembered with their bits, drawn with the odds of
-//! their sizes; a tick later those whose bits have changed were used. The share that was is held against its running
-//! mean by a cumulative sum (Page 1954): the logarithm of how much likelier the uses seen are if the rate has dropped
-//! to 1 / [`DROP`] than if it is the usual one, never below zero.
+//! *Are the old used?* Of the items that some looks at protected show, a few are remembered with their bits, the larger
+//! the likelier (priority sampling: Duffield, Lund and Thorup 2007); a tick later those whose bits have changed were
+//! used. The share of the bytes that was is held against its running mean by a cumulative sum (Page 1954): the
+//! logarithm of how much likelier the uses seen are if the rate has dropped to 1 / [`DROP`] than if it is the usual
+//! one, never below zero.
 //!
 //! *Are the new wanted?* They are, as many as come back within a quarter of a turnover of having left probation,
 //! and, during a change (when they do not have to leave), as many as are promoted. What comes back having left
@@ -22,7 +23,7 @@
 //!
 //! During a change, what was used last before the suspicion is *stale* ([`Shift::stale_before`]).
 //!
-//! 1. At most [`SAMPLE`] items are remembered, none twice; a handle that leads nowhere any more does not count.
+//! 1. At most [`SAMPLE`] items are remembered, none twice; those that are gone do not count.
 //! 2. A mark is above the clocks at its time, which then move on to it; so nothing that is used since is old.
 
 use super::sample::Rng;
@@ -31,9 +32,13 @@ use super::{Bits, Candidate, Store};
 
 /// Ticks in a turnover.
 const TICKS: u64 = 16;
-/// Items whose use is watched, and draws from each look.
+/// Items whose use is watched.
 const SAMPLE: usize = 64;
-const DRAWS: usize = 4;
+/// Looks in a tick from which they are drawn: one for so many misses of the last tick, at least, and at most. They come
+/// first in a tick, so that there is time for a use.
+const LOOK_EVERY: u64 = 16;
+const LOOKS_MIN: u64 = 24;
+const LOOKS_MAX: u64 = 1024;
 /// Ticks of which the running mean tells, and those at first that only teach it.
 const USUAL_TICKS: f64 = 32.0;
 const LEARNS: f64 = 4.0;
@@ -69,8 +74,12 @@ pub(crate) struct Shift<H> {
     /// Bytes that arrived since the last tick.
     arrived: u64,
     due: bool,
-    sample: Vec<Watched<H>>,
-    look: Look<H>,
+    /// Misses since the last tick, and looks still to come.
+    missed: u64,
+    looks: u64,
+    sample: Sample<H>,
+    /// What the look that is under way has added to the sample.
+    drawn: Vec<Candidate<H>>,
     /// Bytes of protected that looks showed since the last tick: those of old items, and all.
     old: f64,
     all: f64,
@@ -83,20 +92,23 @@ pub(crate) struct Shift<H> {
     mark: Option<Mark>,
 }
 
-/// An item of protected.
+/// Items of protected, drawn so that each stands for as many bytes as the others, but for those that are larger than
+/// that.
+#[derive(Debug)]
+struct Sample<H> {
+    items: Vec<Watched<H>>,
+    /// The highest priority that found no place: the bytes that an item stands for at least.
+    beaten: f64,
+}
+
 #[derive(Debug)]
 struct Watched<H> {
     handle: H,
+    hash: Option<u64>,
     bits: Bits,
-    /// The bytes for which it stands: those of the look that it is from, divided by the draws.
-    weight: f32,
-}
-
-/// The look that is under way: the old items' bytes, and those of them that are drawn, perhaps one several times.
-#[derive(Debug)]
-struct Look<H> {
-    bytes: u64,
-    drawn: [Option<Candidate<H>>; DRAWS],
+    size: f64,
+    /// Size divided by a number drawn evenly from 0 to 1.
+    priority: f64,
 }
 
 /// Misses, and what they tell of the new and the old items; fading.
@@ -124,8 +136,10 @@ impl<H: Copy + PartialEq> Shift<H> {
             rng: Rng::new(!seed),
             arrived: 0,
             due: false,
-            sample: Vec::with_capacity(SAMPLE),
-            look: Look { bytes: 0, drawn: [None; DRAWS] },
+            missed: 0,
+            looks: LOOKS_MIN,
+            sample: Sample { items: Vec::with_capacity(SAMPLE), beaten: 0.0 },
+            drawn: Vec::new(),
             old: 0.0,
             all: 0.0,
             ticks: 0.0,
@@ -137,12 +151,14 @@ impl<H: Copy + PartialEq> Shift<H> {
     }
 
     pub(crate) fn memory(&self) -> u64 {
-        (self.sample.capacity() * size_of::<Watched<H>>()) as u64
+        (self.sample.items.capacity() * size_of::<Watched<H>>() + self.drawn.capacity() * size_of::<Candidate<H>>())
+            as u64
     }
 
     /// A miss of `size` bytes.
     pub(crate) fn arrives(&mut self, size: u32, capacity: u64) {
         self.news.misses += 1.0;
+        self.missed += 1;
         self.arrived += u64::from(size);
         if self.arrived >= capacity / TICKS {
             self.arrived = 0;
@@ -159,7 +175,7 @@ impl<H: Copy + PartialEq> Shift<H> {
 
     /// Whether another look at protected is wanted.
     pub(crate) fn wants_more(&self) -> bool {
-        self.sample.len() < SAMPLE
+        self.looks > 0
     }
 
     /// A look shows an item of protected that was used last when the clock stood at `used`.
@@ -170,24 +186,20 @@ impl<H: Copy + PartialEq> Shift<H> {
             return;
         }
         self.old += size as f64;
-        self.look.bytes += size;
-        for drawn in &mut self.look.drawn {
-            let place = (u128::from(self.rng.next()) * u128::from(self.look.bytes)) >> 64;
-            if place < u128::from(size) {
-                *drawn = Some(*candidate);
-            }
+        // Above 0, at most 1.
+        let even = ((self.rng.next() >> 11) + 1) as f64 / (1u64 << 53) as f64;
+        if self.sample.offer(candidate, size as f64 / even) {
+            self.drawn.push(*candidate);
         }
     }
 
-    /// The look is over: the items to be watched from now on, by `watch`. It gives an item bits that its next use
-    /// changes, and returns them.
-    pub(crate) fn looked(&mut self, mut watch: impl FnMut(&Candidate<H>) -> Bits) {
-        let weight = std::mem::take(&mut self.look.bytes) as f32 / DRAWS as f32;
-        for candidate in std::mem::replace(&mut self.look.drawn, [None; DRAWS]).into_iter().flatten() {
-            if let Some(watched) = self.sample.iter_mut().find(|watched| watched.handle == candidate.handle) {
-                watched.weight += weight;
-            } else if self.sample.len() < SAMPLE {
-                self.sample.push(Watched { handle: candidate.handle, bits: watch(&candidate), weight });
+    /// The look is over: what it has added to the sample is watched from now on, by `watch`. It gives an item bits that
+    /// its next use changes, and returns them and the hash of its key.
+    pub(crate) fn looked(&mut self, mut watch: impl FnMut(&Candidate<H>) -> (Bits, Option<u64>)) {
+        self.looks -= 1;
+        for candidate in self.drawn.drain(..) {
+            if let Some(watched) = self.sample.items.iter_mut().find(|watched| watched.handle == candidate.handle) {
+                (watched.bits, watched.hash) = watch(&candidate);
             }
         }
     }
@@ -248,9 +260,13 @@ impl<H: Copy + PartialEq> Shift<H> {
     /// Looks which items of the sample were used, and what that tells; empties the sample. Whether a good part was.
     fn count_uses<S: Store<Handle = H>>(&mut self, store: &S) -> bool {
         let (mut all, mut squares, mut used) = (0.0, 0.0, 0.0);
-        for watched in self.sample.drain(..) {
-            let weight = f64::from(watched.weight);
-            if let Some(now) = store.get(watched.handle) {
+        let beaten = std::mem::take(&mut self.sample.beaten);
+        self.looks = (std::mem::take(&mut self.missed) / LOOK_EVERY).clamp(LOOKS_MIN, LOOKS_MAX);
+        for watched in self.sample.items.drain(..) {
+            let weight = watched.size.max(beaten);
+            // When the table has changed its size, or a page was moved, they are elsewhere.
+            let elsewhere = || watched.hash.and_then(|hash| store.find(hash, |_| true));
+            if let Some(now) = store.get(watched.handle).or_else(elsewhere) {
                 all += weight;
                 squares += weight * weight;
                 used += if now.bits == watched.bits { 0.0 } else { weight };
@@ -278,11 +294,38 @@ impl<H: Copy + PartialEq> Shift<H> {
     }
 
     pub(crate) fn check(&self) {
-        assert!(self.sample.len() <= SAMPLE && (0.0..=SCORE_MAX).contains(&self.score));
+        let items = &self.sample.items;
+        assert!(items.len() <= SAMPLE && (0.0..=SCORE_MAX).contains(&self.score));
         assert!((0.0..=1.0).contains(&self.usual));
-        for (i, watched) in self.sample.iter().enumerate() {
-            assert!(self.sample[..i].iter().all(|other| other.handle != watched.handle));
+        for (i, watched) in items.iter().enumerate() {
+            assert!(items[..i].iter().all(|other| other.handle != watched.handle));
         }
+    }
+}
+
+impl<H: Copy + PartialEq> Sample<H> {
+    /// Takes an item in if there is a place, or one of lower priority. Whether it was taken.
+    fn offer(&mut self, candidate: &Candidate<H>, priority: f64) -> bool {
+        if priority <= self.beaten {
+            return false;
+        }
+        if self.items.iter().any(|watched| watched.handle == candidate.handle) {
+            return false;
+        }
+        let &Candidate { handle, bits, size } = candidate;
+        let new = Watched { handle, hash: None, bits, size: f64::from(size), priority };
+        if self.items.len() < SAMPLE {
+            self.items.push(new);
+            return true;
+        }
+        let least = self.items.iter_mut().min_by(|a, b| a.priority.total_cmp(&b.priority));
+        let Some(least) = least.filter(|least| least.priority < priority) else {
+            self.beaten = priority;
+            return false;
+        };
+        self.beaten = least.priority;
+        *least = new;
+        true
     }
 }
 

@@ -34,6 +34,14 @@ pub struct Simulator {
 impl Simulator {
     /// A cache of `capacity` bytes, or objects, if every request has size 1. The same seed and the same requests give
     /// the same hits.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder::policy::Simulator;
+    /// use larder::{EvictionPolicy, Objective};
+    /// let simulator = Simulator::new(EvictionPolicy::AllkeysLru, Objective::Hits, 1 << 20, 1);
+    /// assert_eq!(simulator.items(), 0);
+    /// ```
     pub fn new(policy: EvictionPolicy, objective: Objective, capacity: u64, seed: u64) -> Self {
         Simulator::on(Items::new(capacity), policy, objective, seed)
     }
@@ -45,6 +53,15 @@ impl Simulator {
 
     /// Asks for a key, and tells whether it was there. If not it is inserted, with this size; an item larger than the
     /// capacity is not, nor one that the policy turns away. Sizes over 4 GiB count as 4 GiB.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder::policy::Simulator;
+    /// use larder::{EvictionPolicy, Objective};
+    /// let mut simulator = Simulator::new(EvictionPolicy::AllkeysLru, Objective::Hits, 1000, 1);
+    /// assert!(!simulator.request(7, 100));
+    /// assert!(simulator.request(7, 100));
+    /// ```
     pub fn request(&mut self, key_hash: u64, size: u64) -> bool {
         let hash = mix(key_hash);
         if let Some(slot) = self.items.slot(hash) {
@@ -116,21 +133,51 @@ impl Simulator {
     }
 
     /// Number of items in the cache.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder::policy::Simulator;
+    /// use larder::{EvictionPolicy, Objective};
+    /// let mut simulator = Simulator::new(EvictionPolicy::AllkeysLru, Objective::Hits, 1000, 1);
+    /// simulator.request(7, 100);
+    /// assert_eq!((simulator.items(), simulator.used()), (1, 100));
+    /// ```
     pub fn items(&self) -> u64 {
         self.items.items()
     }
 
     /// Sum of their sizes.
+    ///
+    /// # Examples
+    /// See [`items`](Self::items).
     pub fn used(&self) -> u64 {
         self.items.used()
     }
 
     /// Items evicted so far.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder::policy::Simulator;
+    /// use larder::{EvictionPolicy, Objective};
+    /// let mut simulator = Simulator::new(EvictionPolicy::AllkeysLru, Objective::Hits, 10, 1);
+    /// (0..25).for_each(|key| _ = simulator.request(key, 1));
+    /// assert_eq!(simulator.evictions(), 15);
+    /// ```
     pub fn evictions(&self) -> u64 {
         self.evictions
     }
 
     /// Heap bytes that the policy itself holds: its ghost, its queues, its pools.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder::policy::Simulator;
+    /// use larder::{EvictionPolicy, Objective};
+    /// let mut simulator = Simulator::new(EvictionPolicy::Default, Objective::Hits, 100, 1);
+    /// (0..1000).for_each(|key| _ = simulator.request(key, 1));
+    /// println!("{} bytes remember what was evicted", simulator.policy_memory());
+    /// ```
     pub fn policy_memory(&self) -> u64 {
         self.policy.memory()
     }

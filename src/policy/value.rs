@@ -272,7 +272,8 @@ impl<H: Copy + PartialEq> Value<H> {
             for region in [first, 1 - first] {
                 if let Some((candidate, rank)) = self.least(store, region) {
                     self.last = region;
-                    self.pending = Some((candidate.bits, rank));
+                    // Among items of one size the least worthy may be worth much: it is no measure for the others.
+                    self.pending = store.only_size().is_none().then_some((candidate.bits, rank));
                     return Verdict::Evict(candidate);
                 }
                 self.found_none(shared, region);
@@ -364,7 +365,7 @@ impl<H: Copy + PartialEq> Value<H> {
         shift.looked(|candidate| {
             let watched = scale.watched(candidate.bits);
             store.set_bits(candidate.handle, candidate.bits, watched);
-            watched
+            (watched, store.hash(candidate.handle))
         });
     }
 

@@ -121,7 +121,8 @@ impl MetricsPublisher {
     /// See [`MetricsPublisher`].
     pub fn publish(&mut self) {
         // All is measured before the exporter, which is somebody else's code, is asked for anything.
-        let measure = Measure { stats: self.cache.stats(), memory: self.cache.memory() };
+        let measure =
+            Measure { stats: self.cache.stats(), memory: self.cache.memory(), loads: self.cache.load_stats() };
         let (classes, shards) = (self.cache.classes(), self.cache.shards());
         let views: Vec<(View, Vec<Metric>)> = self.views.iter().map(|&v| (v, self.cache.metrics(v))).collect();
         let curve = self.cache.miss_ratio_curve();

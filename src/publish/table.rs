@@ -1,5 +1,6 @@
 //! The figures that are published under larder's own names: what each is called, what it means, where it comes from.
 
+use crate::loading::LoadStats;
 use crate::stats::{ClassStats, MemoryReport, ShardStats, Stats};
 
 /// What the figures of the whole cache are read from.
@@ -7,6 +8,7 @@ use crate::stats::{ClassStats, MemoryReport, ShardStats, Stats};
 pub(super) struct Measure {
     pub(super) stats: Stats,
     pub(super) memory: MemoryReport,
+    pub(super) loads: LoadStats,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,7 +64,7 @@ const fn count<M>(name: &'static str, help: &'static str, read: fn(&M) -> u64) -
 }
 
 /// Of the whole cache.
-pub(super) const GLOBAL: [Figure<Measure>; 45] = [
+pub(super) const GLOBAL: [Figure<Measure>; 58] = [
     total("larder_gets_total", "Reads that count.", |m| m.stats.gets),
     total("larder_get_hits_total", "Reads that found a value.", |m| m.stats.hits),
     total("larder_get_misses_total", "Reads that found none.", |m| m.stats.misses),
@@ -98,6 +100,19 @@ pub(super) const GLOBAL: [Figure<Measure>; 45] = [
         "CPU time that maintenance took since the start.",
         |m| m.stats.maintenance_cpu_ns,
     ),
+    total("larder_listener_panics_total", "Panics of eviction listeners.", |m| m.stats.listener_panics),
+    total("larder_notices_lost_total", "Removals that a listener was not told of.", |m| m.stats.notices_lost),
+    total("larder_loads_total", "Loaders begun by load-through.", |m| m.loads.loads),
+    total("larder_load_failures_total", "Loaders that failed, panicked or were cancelled.", |m| m.loads.failures),
+    total("larder_load_waits_total", "Callers that waited for another's loader.", |m| m.loads.waits),
+    total("larder_load_refreshes_total", "Loaders begun ahead of a value's end.", |m| m.loads.refreshes),
+    total("larder_loads_not_stored_total", "Loaded values that were not stored.", |m| m.loads.not_stored),
+    total("larder_loads_overtaken_total", "Loads overtaken by a write or removal.", |m| m.loads.overtaken),
+    total("larder_loads_unshared_total", "Loads that nobody could wait for.", |m| m.loads.unshared),
+    total("larder_known_absent_total", "Calls answered by a remembered absence.", |m| m.loads.known_absent),
+    count("larder_loads_in_flight", "Loaders running, that others can wait for.", |m| m.loads.in_flight),
+    bytes("larder_loads_in_flight_bytes", "What loads in flight take.", |m| m.loads.in_flight_bytes),
+    bytes("larder_absence_bytes", "What remembered absences take.", |m| m.loads.absence_bytes),
     total("larder_commit_failures_total", "How often the system refused memory.", |m| m.stats.commit_failures),
     figure(
         "larder_expiry_lag_seconds",

@@ -75,9 +75,8 @@ pub(crate) enum Progress {
     Stuck,
 }
 
-/// Rounds of `make_space` for one item before a page is squeezed out, so that no write evicts hundreds of items in
-/// vain.
-const ROUNDS: u32 = 8;
+/// Single victims for one item before a page is squeezed out, so that no write evicts hundreds of items in vain.
+const SINGLE_VICTIMS: u64 = 64;
 /// Spans up to this many bytes are committed under the shard's lock: some 50 us.
 const COMMIT_INSIDE: u64 = 256 << 10;
 /// Pages' worth of free chunks from which on maintenance moves pages, so that what comes and goes finds room in its
@@ -87,11 +86,22 @@ const SLOW_SPARE: u32 = 2;
 const MOVE_RETRY_MS: u64 = 1000;
 /// Victims of one round at most.
 const BATCH: u64 = 8;
+/// Victims of one class, at most, for a page of it. Where a page holds more items, they leave whoever they are.
+const VICTIMS_OF_CLASS: u32 = 128;
+/// Classes that are tried, as some have but one page.
+const CLASSES: u32 = 4;
 
 impl Locked<'_> {
-    /// What the items of this shard may take: what it owns, and its part of what is free.
+    /// What the items of this shard may take: what they do take, and its part of what is free. Idle chunks of its pages
+    /// do not count: they are of sizes that nobody asks for.
     pub(crate) fn capacity(&self) -> u64 {
-        self.core.slab.owned_bytes.max(self.core.chunk_bytes)
+        self.core.chunk_bytes + self.ctx.arena.ledger.spare() / self.ctx.shard_count() as u64
+    }
+
+    /// Whether there is little left for all shards.
+    fn is_arena_full(&self) -> bool {
+        let ledger = &self.ctx.arena.ledger;
+        ledger.spare() < ledger.room() / 16
     }
 
     /// Runs something of the policy's on a view of this shard.
@@ -168,10 +178,13 @@ impl Locked<'_> {
             if round > 0 && self.has_news && self.ctx.arena.ledger.excess() > 0 {
                 return Err(Shortage::Notices);
             }
-            let squeeze = round >= ROUNDS && !self.core.may_refuse();
+            let squeeze = self.are_enough(round);
             // Without a page that can be squeezed, for readers' sake, single victims have to do.
-            let squeezed = squeeze && self.squeeze_page() == Progress::Made;
-            let progress = if squeezed { Progress::Made } else { self.make_space(Some(class), who.arrival()) };
+            let squeezed = if squeeze { self.squeeze_page(who.arrival()) } else { Progress::Stuck };
+            let progress = match squeezed {
+                Progress::Stuck => self.make_space(Some(class), who.arrival()),
+                done => done,
+            };
             match progress {
                 Progress::Made => {}
                 Progress::TurnedAway => return Ok(Room::TurnedAway),
@@ -215,9 +228,11 @@ impl Locked<'_> {
         } else if !arena.ledger.charge(Account::Slab, charge) {
             // Who leaves for a large item is for its own shard's policy to say, newcomer in hand; a round at a time,
             // until that has taken long.
-            let long = self.tries >= u64::from(ROUNDS) && !self.core.may_refuse();
-            if long && self.squeeze_page() == Progress::Made {
-                return Err(Shortage::Bytes(charge));
+            let long = self.are_enough(self.tries);
+            match if long { self.squeeze_page(who.arrival()) } else { Progress::Stuck } {
+                Progress::Made => return Err(Shortage::Bytes(charge)),
+                Progress::TurnedAway => return Ok(None),
+                Progress::Stuck => {}
             }
             // Nothing is evicted in vain: what readers are inside of stays whatever leaves the index.
             if !self.can_have(charge) {
@@ -269,8 +284,8 @@ impl Locked<'_> {
     /// lets go of old items sooner than others would lose its memory to them otherwise.
     fn is_rich(&self) -> bool {
         let (ctx, owned) = (self.ctx, self.core.slab.owned_bytes);
-        let full = || ctx.arena.ledger.spare() < ctx.arena.ledger.room() / 16;
-        ctx.shard_count() > 1 && !self.core.may_refuse() && owned > ctx.fair_share() / 8 * 9 && full()
+        let is_large = ctx.shard_count() > 1 && owned > ctx.fair_share() / 8 * 9;
+        is_large && !self.core.may_refuse() && self.is_arena_full()
     }
 
     /// Whether other shards can still be asked for a page: for anything if their items may be evicted, else for the
@@ -339,9 +354,19 @@ impl Locked<'_> {
         self.evict_some(within, arrival)
     }
 
+    /// Victims of one round: fewer where they would be a visible part of all.
+    fn batch(&self) -> u64 {
+        (self.core.items / 512).clamp(1, BATCH)
+    }
+
+    /// Whether so many rounds of single victims are enough: a page is squeezed out then.
+    fn are_enough(&self, rounds: u64) -> bool {
+        rounds * self.batch() >= SINGLE_VICTIMS && !self.core.may_refuse()
+    }
+
     /// Evicts a few items.
     fn evict_some(&mut self, within: Option<ClassId>, arrival: Option<&Arrival>) -> Progress {
-        let batch = (self.core.items / 512).clamp(1, BATCH);
+        let batch = self.batch();
         if within.is_none() && batch > 1 {
             self.busy();
         }
@@ -363,27 +388,33 @@ impl Locked<'_> {
 
     /// Evicts the policy's victim.
     fn evict(&mut self, within: Option<ClassId>, arrival: Option<&Arrival>) -> Progress {
+        self.evict_one(within, arrival).map_or_else(|why| why, |_| Progress::Made)
+    }
+
+    /// The same; which class a chunk has come free of, or why there is none.
+    fn evict_one(&mut self, within: Option<ClassId>, arrival: Option<&Arrival>) -> Result<ClassId, Progress> {
         let kind = self.core.kind;
         if kind == EvictionPolicy::NoEviction || (kind.is_volatile() && self.core.volatile_items == 0) {
-            return Progress::Stuck;
+            return Err(Progress::Stuck);
         }
         for _ in 0..4 {
             match self.with_policy(within, |policy, shared, view| policy.victim(shared, view, arrival)) {
-                Verdict::TurnAway => return Progress::TurnedAway,
-                Verdict::None => return Progress::Stuck,
+                Verdict::TurnAway => return Err(Progress::TurnedAway),
+                Verdict::None => return Err(Progress::Stuck),
                 Verdict::Evict(candidate) => {
                     let (place, locator) = (candidate.handle.place, candidate.handle.locator);
                     let slot = self.shard.table.get(place);
                     if slot.locator() == Some(locator) {
                         let cause = self.end_of(self.item(locator)).unwrap_or(Cause::Evicted);
+                        let class = self.ctx.arena.class_of(locator);
                         self.core.counts.reclaimed += u64::from(cause == Cause::Expired);
                         self.remove(Found { place, slot, locator }, cause);
-                        return Progress::Made;
+                        return Ok(class);
                     }
                 }
             }
         }
-        Progress::Stuck
+        Err(Progress::Stuck)
     }
 
     /// Whether no reader is inside a unit. `announced` is sorted.
@@ -526,11 +557,56 @@ impl Locked<'_> {
         self.core.limbo.push(from, size);
     }
 
-    /// Empties the page with the fewest live bytes of all: its items go to other pages of their class as far as those
-    /// have room, and the rest is evicted. The way out when single victims, scattered over many classes, free no page.
-    /// Not the page of the newest item: it would be gone as soon as it is stored.
-    pub(super) fn squeeze_page(&mut self) -> Progress {
+    /// Frees a page: the way out when single victims, scattered over many classes, free none.
+    ///
+    /// The class is that of the policy's next victim. It gives up more victims, the policy's as well, until what is
+    /// left in its sparsest page has room in its other pages. Where that cannot be, the page with the fewest live bytes
+    /// of all is emptied, and what finds no room in its class is evicted.
+    pub(super) fn squeeze_page(&mut self, arrival: Option<&Arrival>) -> Progress {
         self.busy();
+        for _ in 0..CLASSES {
+            match self.evict_one(None, arrival) {
+                Err(Progress::TurnedAway) => return Progress::TurnedAway,
+                Err(_) => break,
+                Ok(ClassId::SPAN) => {
+                    self.settle_limbo();
+                    return Progress::Made;
+                }
+                Ok(class) if !self.can_gather(class) => break,
+                Ok(class) if self.gather(class) && self.move_page_of(class) => return Progress::Made,
+                Ok(_) => {}
+            }
+        }
+        self.squeeze_sparsest()
+    }
+
+    /// Whether a page of this class holds few enough items for `gather`.
+    fn can_gather(&self, class: ClassId) -> bool {
+        let free = self.core.slab.classes[class.index()].free;
+        self.ctx.classes.chunks_per_page(class) <= free + VICTIMS_OF_CLASS
+    }
+
+    /// Evicts items of a class until its free chunks are a page's worth; false if they do not come to that.
+    fn gather(&mut self, class: ClassId) -> bool {
+        let per_page = self.ctx.classes.chunks_per_page(class);
+        if self.core.slab.classes[class.index()].pages < 2 {
+            return false;
+        }
+        for _ in 0..VICTIMS_OF_CLASS {
+            self.settle_limbo();
+            if self.core.slab.classes[class.index()].free >= per_page {
+                return true;
+            }
+            if self.evict(Some(class), None) != Progress::Made {
+                return false;
+            }
+        }
+        false
+    }
+
+    /// Empties the page with the fewest live bytes. Not the page of the newest item: it would be gone as soon as it is
+    /// stored.
+    fn squeeze_sparsest(&mut self) -> Progress {
         let announced = self.ctx.sessions.announced();
         let slab = &self.core.slab;
         let newest = self.core.newest;

@@ -192,7 +192,7 @@ impl Locked<'_> {
         // for.
         let (ledger, page) = (&self.ctx.arena.ledger, self.ctx.arena.page_size() as u64);
         if ledger.spare() == 0 && ledger.excess() < page && !self.core.may_refuse() {
-            self.squeeze_page();
+            self.squeeze_page(None);
             self.ctx.arena.trim_pool(missing);
         }
         let ledger = &self.ctx.arena.ledger;

@@ -31,6 +31,9 @@ pub(crate) struct View<'a> {
     pub(crate) draws: u64,
 }
 
+/// A class is common when one item in so many is of it.
+const COMMON: u64 = 8;
+
 impl View<'_> {
     #[inline(always)]
     fn size(&self, locator: Locator) -> u32 {
@@ -90,6 +93,11 @@ impl View<'_> {
         }
     }
 
+    /// Whether buckets show enough items of a class: a page's items, one by one, cost a look at each and at its bucket.
+    fn is_common(&self, class: ClassId) -> bool {
+        u64::from(self.slab.classes[class.index()].used) * COMMON >= self.items
+    }
+
     /// Where so many neighbouring buckets begin that a fraction of 2^64 stands for. A table has more than 40.
     #[inline(always)]
     fn first_of(&self, r: u64, count: u64) -> u64 {
@@ -133,7 +141,7 @@ impl Store for View<'_> {
         mut wanted: impl FnMut(Bits) -> bool,
         mut each: impl FnMut(Candidate<Handle>),
     ) {
-        if let Some(class) = self.class {
+        if let Some(class) = self.class.filter(|&class| !self.is_common(class)) {
             for i in 0..count {
                 self.page_of_class(r.wrapping_add(i), class, &mut wanted, &mut each);
             }

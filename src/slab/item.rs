@@ -73,8 +73,21 @@ impl Kind {
 }
 
 /// The longest key, in bytes.
+///
+/// # Examples
+/// ```
+/// let cache = larder::Cache::new(1 << 20)?;
+/// assert!(cache.set(&[b'k'; larder::MAX_KEY_LEN], b"v").is_ok());
+/// # Ok::<(), larder::Error>(())
+/// ```
 pub const MAX_KEY_LEN: usize = 65_536;
 /// The largest `max_item_size` that can be set: 512 MiB.
+///
+/// # Examples
+/// ```
+/// let builder = larder::Cache::builder().max_memory(4 << 30).max_item_size(larder::MAX_VALUE_LEN);
+/// assert!(builder.build().is_ok());
+/// ```
 pub const MAX_VALUE_LEN: usize = 512 << 20;
 
 const LONG: u64 = 1;

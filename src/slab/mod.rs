@@ -29,7 +29,7 @@ pub(crate) use fill::Filling;
 pub(crate) use item::{Attributes, GENERATIONS, ItemRef};
 pub use item::{Kind, MAX_KEY_LEN, MAX_VALUE_LEN};
 pub(crate) use ledger::{Account, Ledger};
-pub(crate) use locator::{Locator, Slot};
+pub(crate) use locator::{Locator, MAX_ARENA, Slot};
 #[cfg(not(loom))]
 pub(crate) use os::Region;
 #[cfg(test)]

@@ -499,6 +499,10 @@ impl<K, V, C, KC> TypedCache<K, V, C, KC> {
         &self.codecs.0
     }
 
+    pub(super) fn codecs(&self) -> &Arc<(C, KC)> {
+        &self.codecs
+    }
+
     pub(super) fn options(&self) -> &LoadOptions {
         &self.options
     }

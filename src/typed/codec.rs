@@ -49,12 +49,18 @@ pub trait Codec<T>: Send + Sync + 'static {
     ///
     /// # Errors
     /// If there is no such form; the operation then fails with [`Encode`](crate::ErrorKind::Encode).
+    ///
+    /// # Examples
+    /// See [`Codec`].
     fn encode<'a>(&self, value: &'a T, buffer: &'a mut Vec<u8>) -> Result<&'a [u8], CodecError>;
 
     /// The value whose bytes these are.
     ///
     /// # Errors
     /// If they are no value's; the operation then fails with [`Decode`](crate::ErrorKind::Decode).
+    ///
+    /// # Examples
+    /// See [`Codec`].
     fn decode(&self, bytes: &[u8]) -> Result<T, CodecError>;
 }
 
@@ -74,6 +80,9 @@ pub trait KeyCodec<Q: ?Sized>: Send + Sync + 'static {
     ///
     /// # Errors
     /// If there is no such form.
+    ///
+    /// # Examples
+    /// See [`KeyCodec`].
     fn encode_key<'a>(&self, key: &'a Q, buffer: &'a mut Vec<u8>) -> Result<&'a [u8], CodecError>;
 }
 
@@ -93,6 +102,9 @@ pub trait ViewCodec<T>: Codec<T> {
     ///
     /// # Errors
     /// If they are no value's.
+    ///
+    /// # Examples
+    /// See [`ViewCodec`].
     fn view<'b>(&self, bytes: &'b [u8]) -> Result<Self::View<'b>, CodecError>;
 }
 

@@ -1,11 +1,13 @@
 //! Changing what is there of a key depending on what it is, as one step.
 
+use std::borrow::Borrow;
+use std::convert::Infallible;
+use std::fmt;
+
 use super::cache::TypedCache;
 use super::codec::{Codec, KeyCodec};
 use crate::error::{Error, Result};
 use crate::{LoadError, SetOptions};
-use std::borrow::Borrow;
-use std::fmt;
 
 /// What is to become of a key: the answer of an [`EntrySelector`]'s closure.
 ///
@@ -87,8 +89,8 @@ impl<V> Computed<V> {
 /// # Ok::<(), larder::Error>(())
 /// ```
 pub struct EntrySelector<'a, K, V, C, KC> {
-    cache: &'a TypedCache<K, V, C, KC>,
-    key: Vec<u8>,
+    pub(super) cache: &'a TypedCache<K, V, C, KC>,
+    pub(super) key: Vec<u8>,
 }
 
 impl<K, V, C, KC> TypedCache<K, V, C, KC> {
@@ -215,6 +217,46 @@ impl<K, V, C: Codec<V>, KC> EntrySelector<'_, K, V, C, KC> {
     /// ```
     pub fn or_insert_with(self, f: impl FnOnce() -> V) -> Result<V> {
         self.cache.load_infallible(&self.key, self.cache.options(), f)
+    }
+
+    /// The value that is there, or else what is made, if that does not fail: [`TypedCache::try_get_with`].
+    ///
+    /// # Errors
+    /// As [`TypedCache::try_get_with`].
+    ///
+    /// # Examples
+    /// ```
+    /// use larder::typed::Plain;
+    /// use larder::{Cache, TypedCache};
+    /// let numbers: TypedCache<String, u64, Plain> = TypedCache::new(Cache::new(1 << 20)?);
+    /// assert_eq!(numbers.entry("12")?.or_try_insert_with(|| "12".parse::<u64>())?, 12);
+    /// assert!(numbers.entry("x")?.or_try_insert_with(|| "x".parse::<u64>()).is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn or_try_insert_with<E: Send + Sync + 'static>(
+        self,
+        f: impl FnOnce() -> std::result::Result<V, E>,
+    ) -> std::result::Result<V, LoadError<E>> {
+        self.cache.load_present(&self.key, self.cache.options(), f)
+    }
+
+    /// The value that is there, or else what is made, if something is: [`TypedCache::optionally_get_with`].
+    ///
+    /// # Errors
+    /// As [`TypedCache::get_with`].
+    ///
+    /// # Examples
+    /// ```
+    /// use larder::typed::Plain;
+    /// use larder::{Cache, TypedCache};
+    /// let roots: TypedCache<u64, u64, Plain> = TypedCache::new(Cache::new(1 << 20)?);
+    /// assert_eq!(roots.entry(&144)?.or_optionally_insert_with(|| Some(12))?, Some(12));
+    /// assert_eq!(roots.entry(&145)?.or_optionally_insert_with(|| None)?, None);
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    pub fn or_optionally_insert_with(self, f: impl FnOnce() -> Option<V>) -> Result<Option<V>> {
+        let load = || Ok::<_, Infallible>(f().into());
+        self.cache.load_bytes(&self.key, self.cache.options(), load).map_err(LoadError::into_cache_error)
     }
 
     /// The value that is there, or else the default, which is stored.

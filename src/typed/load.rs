@@ -226,17 +226,24 @@ impl<K, V, C: Codec<V>, KC> TypedCache<K, V, C, KC> {
         KC: KeyCodec<Q>,
         E: Send + Sync + 'static,
     {
-        self.with_key(key, |key| {
-            let call = Call { cache: self.cache(), key, options, heeds_absence: true };
-            call.run(&Decoded { cache: self, key_len: key.len() }, load)
-        })?
+        self.with_key(key, |key| self.load_bytes(key, options, load))?
+    }
+
+    pub(super) fn load_bytes<E: Send + Sync + 'static>(
+        &self,
+        key: &[u8],
+        options: &LoadOptions,
+        load: impl FnOnce() -> std::result::Result<Load<V>, E>,
+    ) -> LoadResult<Option<V>, E> {
+        let call = Call { cache: self.cache(), key, options, heeds_absence: true };
+        call.run(&Decoded { cache: self, key_len: key.len() }, load)
     }
 
     pub(super) fn load_infallible(&self, key: &[u8], options: &LoadOptions, load: impl FnOnce() -> V) -> Result<V> {
         self.load_present(key, options, || Ok::<V, Infallible>(load())).map_err(LoadError::into_cache_error)
     }
 
-    fn load_present<E: Send + Sync + 'static>(
+    pub(super) fn load_present<E: Send + Sync + 'static>(
         &self,
         key: &[u8],
         options: &LoadOptions,

@@ -52,7 +52,10 @@
 mod cache;
 mod codec;
 mod entry;
+#[cfg(feature = "async")]
+mod entry_async;
 mod guard;
+mod listen;
 mod load;
 #[cfg(feature = "async")]
 mod load_async;

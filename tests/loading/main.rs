@@ -1,8 +1,11 @@
 //! Load-through: one loader a key, shared errors, loaders that panic or are cancelled, writes during a load, refreshes
-//! ahead, absences. `threads` for threads, `futures` for futures, `races` for both against writers.
+//! ahead, absences. `threads` for threads, `futures` for futures, `races` for both against writers, `memory` for what
+//! loads take, `chaos` for everything at once.
 
+mod chaos;
 #[cfg(feature = "async")]
 mod futures;
+mod memory;
 mod races;
 mod threads;
 

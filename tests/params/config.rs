@@ -74,6 +74,10 @@ fn what_cannot_be_read_is_refused_with_its_name() {
     }
     let twice = CacheConfig::from_pairs([("shards", "1"), ("shards", "2")]).unwrap_err();
     assert!(twice.to_string().contains("twice"));
+    for (one, two) in [("timeout", "timeout"), ("timeout", "TimeOut")] {
+        let twice = CacheConfig::from_pairs([("family", "redis2.8"), (one, "1"), (two, "2")]).unwrap_err();
+        assert_eq!(twice.to_string(), "timeout is given twice");
+    }
 }
 
 #[test]

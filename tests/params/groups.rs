@@ -1,10 +1,11 @@
 //! Groups: what can be done to them, and how a change reaches the caches that use them.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
 use larder::params::{Applies, EngineVersion, Family, Outcome, ParameterGroups, Source, SyncState, Value};
-use larder::{Cache, ErrorKind};
+use larder::{Cache, ErrorKind, RemovalCause};
 
 use crate::{MEMCACHED, REDIS, node};
 
@@ -288,4 +289,37 @@ fn threads_share_groups() {
     let values = groups.values("mine", REDIS, None).unwrap();
     assert_eq!(values.integer("maxmemory-samples").unwrap(), i64::from(cache.samples()));
     assert_eq!(groups.list().iter().map(|group| group.caches.len()).sum::<usize>(), 1);
+}
+
+/// What reaches a cache may evict, and so call a listener, which may use the groups: nothing is locked then.
+#[test]
+fn a_listener_may_change_the_group_that_evicts() {
+    let groups = groups_with("mine", Family::Redis2_8);
+    let cache = Cache::new(2 << 20).unwrap();
+    let (theirs, calls) = (groups.clone(), Arc::new(AtomicU64::new(0)));
+    let counted = Arc::clone(&calls);
+    let listening = cache.eviction_listener(move |removal| {
+        // Once is enough to give the memory back; the change that is under way sees that it is not the last.
+        if removal.cause == RemovalCause::Evicted && counted.fetch_add(1, SeqCst) == 0 {
+            theirs.modify("mine", [("reserved-memory", "0")]).unwrap();
+            theirs.create("other", Family::Redis2_8, "").unwrap();
+            theirs.delete("other").unwrap();
+        }
+    });
+    groups.modify("mine", [("maxmemory-policy", "allkeys-lru")]).unwrap();
+    groups.attach(&cache, "mine", REDIS, None).unwrap();
+    for i in 0..10_000_u32 {
+        cache.set(&i.to_le_bytes(), &[7; 300]).unwrap();
+    }
+    calls.store(0, SeqCst);
+    let reached = groups.modify("mine", [("reserved-memory", "1MiB")]).unwrap();
+    assert!(calls.load(SeqCst) > 0, "it evicted");
+    assert_eq!((cache.memory().reserved, reached[0].refused().count()), (0, 0), "as the later change says");
+    assert_eq!(reached[0].of("reserved-memory").unwrap().value, Some(Value::from(0)));
+    drop(listening);
+    // The last handle may go while a change is under way.
+    std::thread::scope(|scope| {
+        scope.spawn(|| (1..200).for_each(|i| drop(groups.modify("mine", [("maxmemory-samples", i)]).unwrap())));
+        scope.spawn(move || drop(cache));
+    });
 }
