@@ -104,6 +104,50 @@ fn sets(c: &mut Criterion) {
     group.finish();
 }
 
+/// Gets and sets in one stream, and several threads at once.
+fn mixed(c: &mut Criterion) {
+    const ITEMS: u64 = 100_000;
+    let options = SetOptions::new().ttl(Duration::from_secs(3600));
+    let cache = filled(ITEMS);
+    let keys: Vec<[u8; 20]> = numbers(ITEMS).into_iter().map(key).collect();
+    let mut group = c.benchmark_group("mixed 100k");
+    group.throughput(Throughput::Elements(1));
+    let mut next = 0;
+    group.bench_function("95 % get, 5 % set", |b| {
+        b.iter(|| {
+            next = (next + 1) % keys.len();
+            if next % 20 == 0 {
+                u64::from(cache.set_with(&keys[next], &VALUE, &options).is_ok())
+            } else {
+                cache.read(&keys[next], sum).unwrap_or(0)
+            }
+        });
+    });
+    let most = std::thread::available_parallelism().map_or(1, usize::from);
+    let counts = std::iter::successors(Some(1), |threads| Some(threads * 2)).take_while(|&threads| threads <= most);
+    for threads in counts {
+        // Wall time for as many gets as asked for by each thread: with no contention it is the same for any number.
+        group.bench_function(format!("get, each of {threads} threads"), |b| {
+            b.iter_custom(|gets| {
+                let start = std::time::Instant::now();
+                std::thread::scope(|scope| {
+                    for thread in 0..threads {
+                        let (cache, keys) = (&cache, &keys);
+                        scope.spawn(move || {
+                            let from = thread * keys.len() / threads;
+                            let mine = keys[from..].iter().chain(&keys[..from]).cycle();
+                            let total = mine.take(gets as usize).filter_map(|key| cache.read(key, sum)).sum::<u64>();
+                            black_box(total)
+                        });
+                    }
+                });
+                start.elapsed()
+            });
+        });
+    }
+    group.finish();
+}
+
 /// Typed caches beside the bytes: what a codec costs.
 fn typed(c: &mut Criterion) {
     const ITEMS: u64 = 10_000;
@@ -128,5 +172,5 @@ fn typed(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, gets, sets, typed);
+criterion_group!(benches, gets, sets, mixed, typed);
 criterion_main!(benches);
