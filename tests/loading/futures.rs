@@ -114,6 +114,35 @@ fn those_who_stop_waiting_are_forgotten() {
     assert_eq!(second.0.load(SeqCst), 0);
 }
 
+/// A runtime's waker that is broken.
+struct Broken;
+
+impl Wake for Broken {
+    fn wake(self: Arc<Self>) {
+        panic!("as the test wants it");
+    }
+}
+
+#[test]
+fn a_waker_that_panics_keeps_nobody_else_waiting() {
+    let cache = cache();
+    let (send, receive) = oneshot::channel::<Vec<u8>>();
+    let (first, other) = (Arc::new(Count::default()), Arc::new(Count::default()));
+    let mut leader = pin!(cache.get_with_async(b"k", async { receive.await.unwrap() }));
+    assert!(poll(leader.as_mut(), &first).is_pending());
+    let mut broken = pin!(cache.get_with_async(b"k", async { vec![2] }));
+    assert!(broken.as_mut().poll(&mut Context::from_waker(&Waker::from(Arc::new(Broken)))).is_pending());
+    let mut waiter = pin!(cache.get_with_async(b"k", async { vec![3] }));
+    assert!(poll(waiter.as_mut(), &other).is_pending());
+    send.send(vec![1]).unwrap();
+    let polled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| poll(leader.as_mut(), &first)));
+    assert!(polled.is_err(), "the panic is its caller's");
+    assert_eq!(other.0.load(SeqCst), 1);
+    assert!(matches!(poll(waiter.as_mut(), &other), Poll::Ready(Ok(value)) if *value == [1]));
+    assert_eq!(&*cache.get(b"k").unwrap().unwrap(), [1], "it is stored");
+    assert_eq!(cache.load_stats().in_flight, 0);
+}
+
 #[test]
 fn a_future_waits_for_a_thread_and_a_thread_for_a_future() {
     let cache = cache();
