@@ -65,6 +65,14 @@ pub enum ErrorKind {
     RecursiveLoad,
     /// More tags than an item can have.
     TooManyTags,
+    /// A file operation failed. The source is the [`std::io::Error`].
+    Storage,
+    /// A file is damaged, or is none of larder's: the message names the offset and the reason.
+    Damaged,
+    /// A snapshot was given up: it was cancelled, or what was written to the cache could not be saved in time.
+    SnapshotFailed,
+    /// A cache could not be filled from a snapshot. It is usable, and empty.
+    RestoreFailed,
 }
 
 impl Error {

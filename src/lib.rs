@@ -151,6 +151,9 @@ pub mod policy;
 mod publish;
 mod shard;
 mod slab;
+#[cfg(feature = "snapshot")]
+#[cfg_attr(docsrs, doc(cfg(feature = "snapshot")))]
+pub mod snapshot;
 mod stats;
 pub mod storage;
 mod sync;

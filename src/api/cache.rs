@@ -202,6 +202,12 @@ impl Cache {
         Ok(Cache { owner: Arc::new(owner), namespace: 0 })
     }
 
+    /// The engine, for what may outlive this handle.
+    #[cfg(feature = "snapshot")]
+    pub(crate) fn engine_arc(&self) -> &Arc<Engine> {
+        &self.owner.engine
+    }
+
     #[inline(always)]
     pub(crate) fn engine(&self) -> &Engine {
         &self.owner.engine

@@ -57,6 +57,7 @@ impl Engine {
         removed: &mut u64,
     ) -> Option<u64> {
         self.before();
+        self.before_write();
         if cursor == 0 {
             // Keys that are being loaded are not among the items yet.
             self.overtake_loads(namespace);

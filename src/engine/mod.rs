@@ -11,6 +11,7 @@
 //! | `loads` `absences` | values on their way into the cache; keys known to have none |
 //! | `invalidate` | tags, and keys by their beginning |
 //! | `upkeep` | clearing, limits, maintenance |
+//! | `saving` `restoring` | snapshots: the cut and the walk; items on their way back in (feature `snapshot`) |
 //! | `sample` | what the miss-ratio curve is told |
 //! | `report` | what memory is used for, what was counted |
 
@@ -22,7 +23,11 @@ mod numbers;
 mod ops;
 mod report;
 mod reserve;
+#[cfg(feature = "snapshot")]
+mod restoring;
 mod sample;
+#[cfg(feature = "snapshot")]
+mod saving;
 #[cfg(test)]
 mod tests;
 mod update;
@@ -51,6 +56,10 @@ pub(crate) use numbers::Arithmetic;
 pub(crate) use ops::{Condition, Expiry, Outcome, Reading, SetSpec, Swap};
 pub(crate) use report::{ClassReport, ShardReport};
 pub(crate) use reserve::Reserved;
+#[cfg(feature = "snapshot")]
+pub(crate) use restoring::{Landed, LargeLanding};
+#[cfg(feature = "snapshot")]
+pub(crate) use saving::Walk;
 pub(crate) use update::{Effect, Seen};
 pub(crate) use walk::Visited;
 
@@ -142,6 +151,8 @@ pub(crate) struct Engine {
     estimate: Option<Box<Estimate>>,
     /// Keys whose sample number is below this are in the curve's sample: none without a curve.
     sampled_below: AtomicU64,
+    #[cfg(feature = "snapshot")]
+    saver: saving::Saver,
 }
 
 impl Engine {
@@ -189,6 +200,8 @@ impl Engine {
             loads,
             estimate: None,
             sampled_below: AtomicU64::new(0),
+            #[cfg(feature = "snapshot")]
+            saver: saving::Saver::default(),
         };
         engine.ctx.arena.ledger.force(Account::Side, size_of::<Engine>() as u64 + curve_bytes);
         if curve_bytes > 0 {
@@ -283,6 +296,7 @@ impl Engine {
         hash: u64,
         mut op: impl FnMut(&mut Locked<'_>, &mut Prepaid) -> std::result::Result<R, Shortage>,
     ) -> Result<R> {
+        self.before_write();
         let shard = self.shard(hash);
         shard.prefetch(hash);
         let mut prepaid = Prepaid::default();
@@ -305,6 +319,16 @@ impl Engine {
         };
         self.ctx.arena.settle(prepaid);
         result
+    }
+
+    /// Before a lock is taken to write: see the method of this name for snapshots.
+    #[cfg(not(feature = "snapshot"))]
+    #[inline(always)]
+    pub(crate) fn before_write(&self) {}
+
+    #[cfg(not(feature = "snapshot"))]
+    fn is_behind(&self) -> bool {
+        false
     }
 
     /// Finds memory that a shard lacks. An error when there is none, or when many rounds have not freed any.

@@ -523,6 +523,7 @@ impl Engine {
     /// Gives a value another deadline. False if there is no value.
     pub(crate) fn touch(&self, key: Key<'_>, expiry: Expiry) -> Result<bool> {
         self.before();
+        self.before_write();
         let now_done = {
             let mut locked = self.shard(key.hash).lock(&self.ctx);
             let deadline = self.deadline(locked.now, expiry);
@@ -556,6 +557,7 @@ impl Engine {
     /// Reads a value and changes when it ends, in one hold of the lock.
     pub(crate) fn get_and_touch(&self, key: Key<'_>, expiry: Expiry) -> Result<Option<Reading<'_>>> {
         self.before();
+        self.before_write();
         let (shard, session) = (self.shard(key.hash), self.ctx.sessions.current());
         let count = |hit: bool| {
             session.count(if hit { Counter::TouchHits } else { Counter::TouchMisses });
@@ -628,6 +630,7 @@ impl Engine {
     /// Takes a value's deadline away. False if there is no value, or it has none.
     pub(crate) fn persist(&self, key: Key<'_>) -> bool {
         self.before();
+        self.before_write();
         let mut locked = self.shard(key.hash).lock(&self.ctx);
         let Some(found) = locked.find(key.hash, key.namespace, key.bytes) else { return false };
         let done = locked.item(found.locator).deadline() != 0 && locked.set_deadline(found, 0);
@@ -671,6 +674,7 @@ impl Engine {
         look: impl FnOnce(ItemRef<'_>) -> R,
     ) -> Option<R> {
         self.before();
+        self.before_write();
         let mut locked = self.shard(key.hash).lock(&self.ctx);
         let found = locked.find(key.hash, key.namespace, key.bytes);
         if found.is_some_and(|found| !only(found, locked.item(found.locator))) {

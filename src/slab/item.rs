@@ -62,6 +62,12 @@ pub enum Kind {
 impl Kind {
     const ALL: [Kind; 6] = [Kind::String, Kind::Hash, Kind::List, Kind::Set, Kind::SortedSet, Kind::HyperLogLog];
 
+    /// The kind of this number, if there is one.
+    #[cfg(feature = "snapshot")]
+    pub(crate) fn from_number(number: u8) -> Option<Kind> {
+        Kind::ALL.get(usize::from(number)).copied()
+    }
+
     fn from_code(code: u64) -> Kind {
         Kind::ALL.get(code as usize).copied().unwrap_or_default()
     }
