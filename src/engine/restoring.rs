@@ -124,9 +124,7 @@ impl Engine {
             let tags = Some(&record.tags).filter(|tags| tags.len() > 0);
             let (vlen, origin) = (record.value_len, Origin::Given);
             let new = New { hash: key.hash, key: key.bytes, parts: &[], vlen, attributes, tags, origin };
-            let arrival = *known.get_or_insert_with(|| {
-                locked.announce(key.hash, new.item_len()).ranked(record.rank)
-            });
+            let arrival = *known.get_or_insert_with(|| locked.announce(key.hash, new.item_len()).ranked(record.rank));
             let locator = match locked.stage(&new, For::Newcomer(&arrival), prepaid)? {
                 Room::At(locator) => locator,
                 Room::TurnedAway => return Ok(Err(Landed::TurnedAway)),

@@ -58,7 +58,8 @@ mod tests {
 
     #[test]
     fn a_rank_survives_its_code() {
-        for (protected, uses, age) in [(false, 0, 0), (true, 255, u64::from(MAX_AGE)), (true, 3, 77), (false, 9, 1 << 40)]
+        for (protected, uses, age) in
+            [(false, 0, 0), (true, 255, u64::from(MAX_AGE)), (true, 3, 77), (false, 9, 1 << 40)]
         {
             let rank = Rank::new(protected, uses, age);
             assert_eq!(Rank::from_code(rank.to_code()), rank);

@@ -36,8 +36,8 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::{Found, Locked, Shard};
-use crate::policy::Rank;
 use crate::index::Kept;
+use crate::policy::Rank;
 use crate::slab::{ClassId, Locator, Slot};
 use crate::snapshot::buffer::{Block, Buffer, Large, Ready};
 use crate::snapshot::record;
@@ -206,7 +206,8 @@ impl Locked<'_> {
         let unix = |ms| ctx.to_unix(ms);
         let is_large = ctx.arena.class_of(locator) == ClassId::SPAN && len > ctx.arena.page_size();
         if is_large {
-            let mut head = Block { items: 1, payload: item.payload_len() as u64, memory: len as u64, ..Block::default() };
+            let mut head =
+                Block { items: 1, payload: item.payload_len() as u64, memory: len as u64, ..Block::default() };
             head.bytes.reserve_exact(record::MOST_BEFORE_KEY + item.key_len());
             record::encode_head(&mut head.bytes, item, rank, slot.is_fetched(), unix);
             let value = Kept::new(sessions, locator);

@@ -406,7 +406,8 @@ impl Catalog {
     /// # Ok::<(), larder::Error>(())
     /// ```
     pub fn describe(&self, name: &str) -> Result<StoredSnapshot> {
-        let of_state = |state| StoredSnapshot { name: name.to_owned(), kind: SnapshotKind::of(name), state, info: None };
+        let of_state =
+            |state| StoredSnapshot { name: name.to_owned(), kind: SnapshotKind::of(name), state, info: None };
         if self.state.lock().creating.iter().any(|other| other == name) {
             return Ok(of_state(SnapshotState::Creating));
         }

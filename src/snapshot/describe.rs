@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::damage::{Damage, damaged};
 use super::format::u32_at;
-use crate::error::Result;
 use crate::api::Cache;
+use crate::error::Result;
 use crate::params::CacheConfig;
 
 /// What a snapshot is of.

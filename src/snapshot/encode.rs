@@ -22,13 +22,8 @@ impl Encoder {
     /// Begins a file.
     pub(crate) fn begin(header: &Header, description: &Description, out: &mut Vec<u8>) -> Encoder {
         let footer = Footer { log_position: header.log_position, ..Footer::default() };
-        let mut encoder = Encoder {
-            compression: header.compression,
-            offset: 0,
-            sections: Vec::new(),
-            footer,
-            scratch: Vec::new(),
-        };
+        let mut encoder =
+            Encoder { compression: header.compression, offset: 0, sections: Vec::new(), footer, scratch: Vec::new() };
         out.extend_from_slice(&header.encode());
         encoder.offset = header.encode().len() as u64;
         encoder.put(BlockKind::Description, &description.encode(), 0, out);

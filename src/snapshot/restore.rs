@@ -491,8 +491,7 @@ impl Cache {
         let buffers = Charge::new(engine, (threads * chunk * 2) as u64);
         file.verify(threads, chunk, &|bytes| tell(true, bytes))?;
         let counts = || engine.counts().shards.evictions;
-        let loading =
-            Loading { engine, file: &file, evict: options.evict, fate: Fate::default(), evicted: counts() };
+        let loading = Loading { engine, file: &file, evict: options.evict, fate: Fate::default(), evicted: counts() };
         let needed = file.footer.memory + file.footer.items * INDEX_PER_ITEM;
         if !options.evict && needed > engine.ctx.arena.ledger.room() {
             return Err(loading.too_large());

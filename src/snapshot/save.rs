@@ -279,7 +279,12 @@ pub(super) struct FileRun {
 }
 
 impl FileRun {
-    pub(super) fn begin(cache: &Cache, storage: &dyn Storage, name: &str, options: &SnapshotOptions) -> Result<FileRun> {
+    pub(super) fn begin(
+        cache: &Cache,
+        storage: &dyn Storage,
+        name: &str,
+        options: &SnapshotOptions,
+    ) -> Result<FileRun> {
         let partial = format!("{name}{PARTIAL}");
         let file = storage.create(&partial).map_err(|e| storage_error("create", name, e))?;
         let run = cache.begin_snapshot(options).inspect_err(|_| drop(storage.remove(&partial)))?;
