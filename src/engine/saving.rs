@@ -10,9 +10,10 @@ use crate::shard::{Cut, Locked, Prepared, Progress};
 use crate::slab::Account;
 use crate::snapshot::buffer::{Buffer, Filled, Ready};
 
-/// The buffer's part of the limit, and its bounds.
+/// The buffer's part of the limit, and its bounds; less than the least only where that is a sixteenth of the limit.
 const SHARE: u64 = 128;
 const LEAST: u64 = 64 << 10;
+const LEAST_SHARE: u64 = 16;
 const MOST: u64 = 8 << 20;
 /// The largest block, and the smallest.
 const BLOCK: (u64, u64) = (2 << 10, 64 << 10);
@@ -76,7 +77,8 @@ impl Engine {
     /// Charges memory for the buffer, which items may have to leave for; less where nothing may.
     fn charge_buffer(&self) -> u64 {
         let ledger = &self.ctx.arena.ledger;
-        let mut wanted = (ledger.limit() / SHARE).clamp(LEAST, MOST);
+        let least = LEAST.min(ledger.limit() / LEAST_SHARE);
+        let mut wanted = (ledger.limit() / SHARE).clamp(least, MOST);
         loop {
             for _ in 0..ROUNDS {
                 if ledger.charge(Account::Side, wanted) {
@@ -91,12 +93,12 @@ impl Engine {
                     break;
                 }
             }
-            if wanted == LEAST {
+            if wanted == least {
                 // A cache that is full to the brim, of what may not leave, can be saved all the same.
                 ledger.force(Account::Side, wanted);
                 return wanted;
             }
-            wanted = (wanted / 2).max(LEAST);
+            wanted = (wanted / 2).max(least);
         }
     }
 
@@ -117,7 +119,7 @@ impl Engine {
         }
         self.saver.patience_ms.store(u64::try_from(patience.as_millis()).unwrap_or(u64::MAX), Relaxed);
         let prepared: Vec<Prepared> =
-            self.shards().iter().map(|shard| Prepared::new(shard.table.homes(), buffer)).collect();
+            self.shards().iter().map(|shard| Prepared::new(shard.table.homes(), capacity / 8, buffer)).collect();
         let tables = prepared.iter().map(Prepared::memory).sum();
         ledger.force(Account::Side, tables);
         let cut = self.make_cut(prepared);

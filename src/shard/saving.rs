@@ -44,7 +44,7 @@ use crate::snapshot::record;
 
 /// Regions that the walk saves in one hold of the lock, at most.
 const STEP: u64 = 16;
-/// Bytes of items that it copies in one hold, or those of one region.
+/// Bytes of items that it copies in one hold at most, or those of one region. Less where the buffer is small.
 const STEP_BYTES: u64 = 64 << 10;
 
 /// The moment that a snapshot shows.
@@ -66,6 +66,8 @@ pub(crate) struct Saving {
     saved: Box<[u64]>,
     /// All regions before this one are saved.
     next: u64,
+    /// Bytes that the walk saves in one hold.
+    step_bytes: u64,
     block: Block,
 }
 
@@ -83,14 +85,17 @@ impl Saving {
 #[derive(Debug)]
 pub(crate) struct Prepared {
     regions: u64,
+    step_bytes: u64,
     saved: Box<[u64]>,
     block: Block,
 }
 
 impl Prepared {
-    /// For a shard with a table of so many home buckets: a region for each.
-    pub(crate) fn new(regions: u64, buffer: &Buffer) -> Prepared {
-        Prepared { regions, saved: vec![0; regions.div_ceil(64) as usize].into(), block: buffer.block() }
+    /// For a shard with a table of so many home buckets: a region for each. The walk is to save about so many bytes at a
+    /// time.
+    pub(crate) fn new(regions: u64, step_bytes: u64, buffer: &Buffer) -> Prepared {
+        let step_bytes = step_bytes.min(STEP_BYTES);
+        Prepared { regions, step_bytes, saved: vec![0; regions.div_ceil(64) as usize].into(), block: buffer.block() }
     }
 
     /// Bytes of its table.
@@ -111,9 +116,9 @@ impl Shard {
 impl Locked<'_> {
     /// From now on, what changes is saved first.
     pub(crate) fn begin_saving(&mut self, prepared: Prepared, cut: &Arc<Cut>, buffer: &Arc<Buffer>) {
-        let Prepared { regions, saved, block } = prepared;
+        let Prepared { regions, step_bytes, saved, block } = prepared;
         let (cut, buffer) = (Arc::clone(cut), Arc::clone(buffer));
-        self.core.saving = Some(Box::new(Saving { cut, buffer, regions, saved, next: 0, block }));
+        self.core.saving = Some(Box::new(Saving { cut, buffer, regions, saved, next: 0, step_bytes, block }));
     }
 
     /// The snapshot was given up.
@@ -236,7 +241,7 @@ impl Locked<'_> {
         }
         if saving.next < saving.regions {
             let of_region = self.core.chunk_bytes / saving.regions + 1;
-            let count = (STEP_BYTES / of_region).clamp(1, STEP);
+            let count = (saving.step_bytes / of_region).clamp(1, STEP);
             let (first, last) = (saving.next, (saving.next + count - 1).min(saving.regions - 1));
             self.save_regions(&mut saving, first, last);
             saving.next = last + 1;

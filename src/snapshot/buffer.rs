@@ -84,6 +84,8 @@ struct State {
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Filled {
     pub(crate) capacity: u64,
+    /// What waits.
+    pub(crate) waiting: u64,
     /// The most that ever waited.
     pub(crate) most: u64,
 }
@@ -147,7 +149,7 @@ impl Buffer {
 
     pub(crate) fn filled(&self) -> Filled {
         let state = self.state.lock();
-        Filled { capacity: state.capacity, most: state.most }
+        Filled { capacity: state.capacity, waiting: state.waiting_bytes, most: state.most }
     }
 
     /// An empty block.

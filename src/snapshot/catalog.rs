@@ -667,7 +667,8 @@ impl Catalog {
     ) -> Result<()> {
         loop {
             match run.step(&*self.storage) {
-                Ok(true) if Instant::now() < end => {}
+                // What waits is written, whatever the budget: writers are held up by it.
+                Ok(true) if Instant::now() < end || run.progress().buffer_waiting > 0 => {}
                 Ok(true) => {
                     self.state.lock().running.insert(cache.name().to_owned(), (name, run));
                     work.is_busy = true;

@@ -112,7 +112,10 @@ pub struct SnapshotProgress {
     pub fraction: f64,
     /// Bytes that the buffer may hold between those who save and the file; all of them are on the cache's ledger.
     pub buffer_bytes: u64,
-    /// The most bytes that ever waited there, large values that are kept in place included.
+    /// Bytes that wait there to be written, large values that are kept in place included. Writers are held up from half
+    /// of [`buffer_bytes`](Self::buffer_bytes) on.
+    pub buffer_waiting: u64,
+    /// The most that ever waited there.
     pub buffer_most: u64,
 }
 
@@ -209,6 +212,7 @@ impl SnapshotRun {
             file_bytes,
             fraction: self.walk.fraction(),
             buffer_bytes: filled.capacity,
+            buffer_waiting: filled.waiting,
             buffer_most: filled.most,
         }
     }

@@ -31,6 +31,8 @@ struct Case {
     evicts: bool,
     keys: u64,
     longest: u64,
+    /// The snapshot under way, and what has come of it.
+    run: Option<(SnapshotRun, Vec<u8>)>,
 }
 
 impl Case {
@@ -38,7 +40,8 @@ impl Case {
         let mut rng = Rng(seed);
         let clock = ManualClock::new(1_000_000);
         let (memory, keys, longest) = match (evicts, rng.below(3)) {
-            (true, _) => (128 << 10, 400, 900),
+            (true, 0) => (128 << 10, 400, 900),
+            (true, _) => (1 << 20, 3_000, 900),
             (false, 0) => (8 << 20, 60, 12_000),
             (false, 1) => (8 << 20, 4_000, 40),
             (false, _) => (8 << 20, 500, 700),
@@ -46,7 +49,7 @@ impl Case {
         let shards = if evicts { 1 } else { 1 << rng.below(3) };
         let builder = manual(memory, &clock).policy(policy).page_size(1 << 10 << rng.below(2)).shards(shards);
         let cache = builder.tokens(rng.one_in(2)).build().unwrap();
-        Case { rng, clock, cache, twin: Twin::new(), evicts, keys, longest }
+        Case { rng, clock, cache, twin: Twin::new(), evicts, keys, longest, run: None }
     }
 
     fn now(&self) -> u64 {
@@ -89,7 +92,17 @@ impl Case {
         self.twin.insert((namespace, key), item);
     }
 
+    /// Takes what waits in the buffer, so that no write is held up.
+    fn make_way(&mut self) {
+        if let Some((run, out)) = &mut self.run {
+            while run.progress().buffer_waiting * 4 >= run.progress().buffer_bytes {
+                run.step(out).unwrap();
+            }
+        }
+    }
+
     fn step(&mut self) {
+        self.make_way();
         match self.rng.below(100) {
             0..50 => self.set(),
             50..62 => {
@@ -140,7 +153,10 @@ impl Case {
             }
             96 => {
                 let prefix = format!("key {}", self.rng.below(10));
-                self.cache.invalidate_prefix(prefix.as_bytes()).run();
+                let mut gone = self.cache.invalidate_prefix(prefix.as_bytes());
+                while gone.step() {
+                    self.make_way();
+                }
                 self.twin.retain(|(of, key), _| *of != 0 || !key.starts_with(prefix.as_bytes()));
             }
             97 => {
@@ -179,12 +195,6 @@ impl Item {
     }
 }
 
-fn take_steps(run: &mut SnapshotRun, out: &mut Vec<u8>, count: u64) {
-    for _ in 0..count {
-        run.step(out).unwrap();
-    }
-}
-
 /// Compares a restored cache with what was there at the cut, whose deadlines have come nearer by `later`.
 fn compare(restored: &Cache, mut expected: State, mut twin: Twin, later: Duration) {
     expected.retain(|_, seen| seen.left.is_none_or(|left| left > later));
@@ -209,17 +219,23 @@ fn play(seed: u64, policy: EvictionPolicy, evicts: bool) {
         for _ in 0..case.rng.below(2_500) {
             case.step();
         }
+        let options = SnapshotOptions::new().writers_wait(Duration::ZERO);
+        let run = case.cache.begin_snapshot(&options).unwrap();
+        // Some had to leave for the buffer, before the cut.
         let (state, twin) = case.expected();
         let begun = case.now();
-        let options = SnapshotOptions::new().writers_wait(Duration::ZERO);
-        let mut run = case.cache.begin_snapshot(&options).unwrap();
-        let mut out = Vec::new();
+        case.run = Some((run, Vec::new()));
         for _ in 0..case.rng.below(700) {
             case.step();
             let steps = case.rng.below(6);
-            take_steps(&mut run, &mut out, steps);
+            if let Some((run, out)) = &mut case.run {
+                for _ in 0..steps {
+                    run.step(out).unwrap();
+                }
+            }
         }
         case.cache.check_invariants();
+        let (run, out) = case.run.take().unwrap();
         let storage = finish(run, out);
         case.cache.check_invariants();
         let others = [EvictionPolicy::Default, EvictionPolicy::AllkeysLfu, policy, EvictionPolicy::NoEviction];
