@@ -65,14 +65,18 @@ pub enum ErrorKind {
     RecursiveLoad,
     /// More tags than an item can have.
     TooManyTags,
-    /// A file operation failed. The source is the [`std::io::Error`].
-    Storage,
-    /// A file is damaged, or is none of larder's: the message names the offset and the reason.
-    Damaged,
     /// A snapshot was given up: it was cancelled, or what was written to the cache could not be saved in time.
     SnapshotFailed,
     /// A cache could not be filled from a snapshot. It is usable, and empty.
     RestoreFailed,
+    /// A file operation failed; the source is the system's error.
+    Storage,
+    /// A file, or a stream of records, is damaged; the message names the offset.
+    Damaged,
+    /// The log has failed for good: what it holds is not known, so nothing is acknowledged any more.
+    LogFailed,
+    /// Records were asked for that a log has dropped; the message names the oldest that it has.
+    Gone,
 }
 
 impl Error {

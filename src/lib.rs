@@ -145,6 +145,7 @@ mod events;
 mod expiry;
 mod index;
 mod loading;
+pub mod oplog;
 pub mod params;
 pub mod policy;
 #[cfg(feature = "metrics")]

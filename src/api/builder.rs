@@ -1,12 +1,15 @@
 //! Settings of a cache, and how it is built from them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::cache::Cache;
+use super::log::Appending;
 use crate::clock::{Clock, SystemClock};
 use crate::engine::{Config, Engine};
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::{EventLog, Listener, Removal};
+use crate::oplog::{AppendOptions, Backlog, ReplicationLog};
 use crate::policy::{EvictionPolicy, Objective};
 use crate::shard::{Automove, Settings};
 
@@ -56,6 +59,9 @@ pub struct CacheBuilder {
     expiry_lag: Duration,
     name: String,
     events: EventLog,
+    append_only: Option<AppendOptions>,
+    logs: Vec<Arc<dyn ReplicationLog>>,
+    backlogs: Vec<Arc<Backlog>>,
 }
 
 impl Default for CacheBuilder {
@@ -77,6 +83,7 @@ impl Default for CacheBuilder {
                     reassign: true,
                     background_resizing: true,
                     namespaces: 256,
+                    follower: false,
                     #[cfg(feature = "tracing")]
                     name: Box::default(),
                 },
@@ -102,12 +109,15 @@ impl Default for CacheBuilder {
             expiry_lag: Duration::from_secs(1),
             name: "larder".to_owned(),
             events: EventLog::default(),
+            append_only: None,
+            logs: Vec::new(),
+            backlogs: Vec::new(),
         }
     }
 }
 
 /// A number that nobody can guess, from the standard library's hash keys.
-fn random_seed() -> u64 {
+pub(crate) fn random_seed() -> u64 {
     use std::hash::{BuildHasher, RandomState};
     RandomState::new().hash_one(0x6c61_7264_6572_u64)
 }
@@ -573,6 +583,72 @@ impl CacheBuilder {
         self
     }
 
+    /// A log that is told everything that is done to the cache: see [`oplog`](crate::oplog). It may be called more than
+    /// once; all logs are told the same. Default: none; then it costs a branch a write, and a hit nothing.
+    ///
+    /// # Examples
+    /// See [`oplog`](crate::oplog).
+    pub fn replication_log(mut self, log: Arc<dyn ReplicationLog>) -> Self {
+        self.logs.push(log);
+        self
+    }
+
+    /// A [`Backlog`] that is told everything that is done to the cache, its memory on this cache's ledger.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder::Cache;
+    /// use larder::oplog::Backlog;
+    /// use std::sync::Arc;
+    /// let backlog = Arc::new(Backlog::new(256 << 10));
+    /// let cache = Cache::builder().backlog(backlog.clone()).build()?;
+    /// cache.set(b"k", b"v")?;
+    /// assert!(backlog.bytes() > 0);
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    pub fn backlog(mut self, backlog: Arc<Backlog>) -> Self {
+        self.backlogs.push(backlog);
+        self
+    }
+
+    /// An append-only file: what it holds is brought back by [`build`](Self::build), and everything that is done to the
+    /// cache is added to it. Default: none.
+    ///
+    /// `build` fails if the file is damaged, with an error of the kind [`ErrorKind::Damaged`] that says where; a torn
+    /// end, which a crash leaves behind, is cut off, and [`Cache::recovery`] says so.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder::Cache;
+    /// use larder::oplog::{AppendOptions, Fsync};
+    /// use larder::storage::Files;
+    /// let folder = std::env::temp_dir().join(format!("larder-log-doc-{}", std::process::id()));
+    /// let build = || {
+    ///     let storage = Files::new(&folder).expect("a folder");
+    ///     Cache::builder().append_only(AppendOptions::new(storage).fsync(Fsync::Always)).build()
+    /// };
+    /// let cache = build()?;
+    /// cache.set(b"greeting", b"hello")?;
+    /// drop(cache);
+    /// assert_eq!(build()?.get(b"greeting")?.as_deref(), Some(&b"hello"[..]));
+    /// # std::fs::remove_dir_all(folder).unwrap();
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    pub fn append_only(mut self, options: AppendOptions) -> Self {
+        self.append_only = Some(options);
+        self
+    }
+
+    /// Whether the cache follows another one: it is changed by [`Cache::apply`] alone. Programs may read it, and get
+    /// nothing that has ended; but nothing is removed, by eviction or otherwise, before an effect says so. Default: no.
+    ///
+    /// # Examples
+    /// See [`Cache::apply`].
+    pub fn follower(mut self, yes: bool) -> Self {
+        self.config.settings.follower = yes;
+        self
+    }
+
     /// A name, for threads and reports. Default "larder".
     ///
     /// # Examples
@@ -599,7 +675,7 @@ impl CacheBuilder {
     /// assert_eq!(error.kind(), ErrorKind::InvalidConfig);
     /// ```
     pub fn build(self) -> Result<Cache> {
-        let CacheBuilder { mut config, ttl, idle, maintenance, expiry_cpu_share, expiry_lag, name, events } = self;
+        let CacheBuilder { mut config, ttl, idle, maintenance, expiry_cpu_share, expiry_lag, name, events, .. } = self;
         if !(expiry_cpu_share > 0.0 && expiry_cpu_share <= 1.0) {
             return Err(Error::new(
                 ErrorKind::InvalidConfig,
@@ -621,6 +697,22 @@ impl CacheBuilder {
         {
             config.settings.name = name.as_str().into();
         }
-        Cache::start(Engine::new(config)?, maintenance, expiry_cpu_share, name, events)
+        let engine = Engine::new(config)?;
+        if engine.ctx.settings.follower {
+            engine.set_follower(true);
+        }
+        let mut appending = None;
+        if let Some(options) = self.append_only {
+            let (log, recovery) = engine.recover(options)?;
+            appending = Some(Appending { log, recovery });
+        }
+        for backlog in &self.backlogs {
+            backlog.charge_to(Arc::clone(&engine.ctx.arena));
+        }
+        let backlogs = self.backlogs.into_iter().map(|backlog| backlog as Arc<dyn ReplicationLog>);
+        for log in backlogs.chain(self.logs) {
+            engine.ctx.effects.attach(log)?;
+        }
+        Cache::start(engine, maintenance, expiry_cpu_share, name, events, appending)
     }
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 
 use super::builder::{CacheBuilder, Maintenance, millis};
+use super::log::Appending;
 use crate::curve::MissRatioCurve;
 use crate::engine::{Built, Engine, Key};
 use crate::error::{Error, ErrorKind, Result};
@@ -85,6 +86,8 @@ struct Owner {
     engine: Arc<Engine>,
     name: String,
     events: EventLog,
+    /// The append-only file, and what was found in it.
+    appending: Mutex<Option<Appending>>,
     /// Ends with the last handle.
     _upkeeper: Option<Upkeeper>,
 }
@@ -190,15 +193,22 @@ impl Cache {
         share: f64,
         name: String,
         events: EventLog,
+        appending: Option<Appending>,
     ) -> Result<Cache> {
         let engine = Arc::new(engine);
+        engine.ctx.effects.set_events(events.clone(), &name);
         let upkeeper = match maintenance {
             Maintenance::Thread => Some(Upkeeper::start(&engine, share, &name)?),
             Maintenance::Manual => None,
         };
-        let owner = Owner { engine, name, events, _upkeeper: upkeeper };
+        let owner = Owner { engine, name, events, appending: Mutex::new(appending), _upkeeper: upkeeper };
         let kind = EngineEventKind::CacheClusterProvisioningComplete;
         owner.emit(kind, kind.text());
+        if let Some(recovery) = owner.appending.lock().as_ref().map(|appending| &appending.recovery)
+            && recovery.bytes > 0
+        {
+            owner.emit(EngineEventKind::LogReplayed, &recovery.to_string());
+        }
         Ok(Cache { owner: Arc::new(owner), namespace: 0 })
     }
 
@@ -206,6 +216,10 @@ impl Cache {
     #[cfg(feature = "snapshot")]
     pub(crate) fn engine_arc(&self) -> &Arc<Engine> {
         &self.owner.engine
+    }
+
+    pub(super) fn appending(&self) -> &Mutex<Option<Appending>> {
+        &self.owner.appending
     }
 
     #[inline(always)]

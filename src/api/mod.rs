@@ -11,6 +11,7 @@
 //! | `update` | several keys as one |
 //! | `walk` | scan, iter, retain |
 //! | `listening` | key events, engine events |
+//! | `log` | the effect log; following another cache |
 //! | `invalidate` | tags; keys by their beginning, or by what the program says |
 
 mod builder;
@@ -18,6 +19,7 @@ mod cache;
 mod guard;
 mod invalidate;
 mod listening;
+mod log;
 mod options;
 mod reads;
 mod reservation;
@@ -25,8 +27,8 @@ mod update;
 mod walk;
 mod writes;
 
-pub(crate) use builder::millis;
 pub use builder::{CacheBuilder, Maintenance};
+pub(crate) use builder::{millis, random_seed};
 pub(crate) use cache::WeakCache;
 pub use cache::{Cache, Upkeep};
 pub use guard::Guard;

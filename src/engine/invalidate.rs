@@ -3,6 +3,7 @@
 use smallvec::SmallVec;
 
 use super::Engine;
+use crate::oplog::Effect;
 use crate::shard::{Cause, Found};
 use crate::slab::{Locator, TagSet};
 
@@ -13,12 +14,21 @@ impl Engine {
     /// Invalidates a tag of a namespace: one store, but that a full table of tags waits for a sweep of all items.
     pub(crate) fn invalidate_tag(&self, namespace: u8, tag: &[u8]) {
         let tag = TagSet::hash_in(TagSet::hash(tag), namespace);
-        let (tags, ledger) = (&self.ctx.tags, &self.ctx.arena.ledger);
         self.before();
+        if self.ctx.effects.is_follower() {
+            return;
+        }
+        self.invalidate_hash(namespace, tag);
+        // It is so here, whatever the log says.
+        let _ = self.ctx.settle_log();
+    }
+
+    /// The same of a tag's hash.
+    pub(super) fn invalidate_hash(&self, namespace: u8, tag: u64) {
         // What is being loaded may have the tag, and be older than this.
         self.overtake_loads(namespace);
         let mut swept = 0;
-        while let Err(needed) = tags.invalidate(tag, swept, ledger) {
+        while let Err(needed) = self.try_invalidate(tag, swept) {
             swept = self.untagged_for();
             if swept < needed {
                 for shard in self.shards() {
@@ -27,6 +37,19 @@ impl Engine {
                 swept = self.untagged_for();
             }
         }
+    }
+
+    /// Invalidates a tag unless a sweep has to come first. With a log, all locks are held, so that everything that is
+    /// stored has its place before or after it in the log as it has in the cache.
+    fn try_invalidate(&self, tag: u64, swept: u64) -> Result<(), u64> {
+        let (tags, ledger) = (&self.ctx.tags, &self.ctx.arena.ledger);
+        if !self.ctx.effects.is_on() {
+            return tags.invalidate(tag, swept, ledger);
+        }
+        let _locks = self.lock_every_shard();
+        tags.invalidate(tag, swept, ledger)?;
+        self.ctx.effects.record(&Effect::InvalidateTag { tag }, &mut None);
+        Ok(())
     }
 
     /// The tag invalidations that all shards were swept for.
@@ -58,6 +81,9 @@ impl Engine {
     ) -> Option<u64> {
         self.before();
         self.before_write();
+        if self.ctx.effects.is_follower() {
+            return None;
+        }
         if cursor == 0 {
             // Keys that are being loaded are not among the items yet.
             self.overtake_loads(namespace);
@@ -87,6 +113,9 @@ impl Engine {
             }
         }
         locked.after_write();
+        drop(locked);
+        // What was removed is gone, whatever the log says: the next write is told.
+        let _ = self.ctx.settle_log();
         last.checked_add(1)
     }
 }

@@ -371,6 +371,9 @@ impl Engine {
     /// all for 0). Nothing happens if the load was overtaken.
     pub(crate) fn note_absence(&self, key: Key<'_>, for_ms: u64, leader: &Leader<'_>) {
         self.before();
+        if self.ctx.effects.is_follower() {
+            return;
+        }
         let mut locked = self.shard(key.hash).lock(&self.ctx);
         if leader.flight().is_overtaken() {
             return;
@@ -388,6 +391,9 @@ impl Engine {
             held.get_or_insert_default().absences.remember(key, until, room);
         }
         stripe.settle(held, &self.loads.arena.ledger);
+        drop(locked);
+        // The absence is known here, whatever the log says of what went.
+        let _ = self.ctx.settle_log();
     }
 
     /// Whether a load has lately found that a key has no value.

@@ -10,17 +10,21 @@
 //! | `walk` | scans by cursor |
 //! | `loads` `absences` | values on their way into the cache; keys known to have none |
 //! | `invalidate` | tags, and keys by their beginning |
+//! | `apply` | effects that come from a log or a primary |
+//! | `relog` | all that is in the cache, for a log; replay; what concerns logs |
 //! | `upkeep` | clearing, limits, maintenance |
 //! | `saving` `restoring` | snapshots: the cut and the walk; items on their way back in (feature `snapshot`) |
 //! | `sample` | what the miss-ratio curve is told |
 //! | `report` | what memory is used for, what was counted |
 
 mod absences;
+mod apply;
 mod geometry;
 mod invalidate;
 mod loads;
 mod numbers;
 mod ops;
+mod relog;
 mod report;
 mod reserve;
 #[cfg(feature = "snapshot")]
@@ -148,6 +152,7 @@ pub(crate) struct Engine {
     flush_count: AtomicU64,
     upkeep: upkeep::UpkeepState,
     pub(crate) loads: Loads,
+    logging: relog::Logging,
     estimate: Option<Box<Estimate>>,
     /// Keys whose sample number is below this are in the curve's sample: none without a curve.
     sampled_below: AtomicU64,
@@ -198,6 +203,7 @@ impl Engine {
             flush_count: AtomicU64::new(0),
             upkeep: upkeep::UpkeepState::default(),
             loads,
+            logging: relog::Logging::default(),
             estimate: None,
             sampled_below: AtomicU64::new(0),
             #[cfg(feature = "snapshot")]
@@ -290,8 +296,20 @@ impl Engine {
         (arena.ledger.room().saturating_sub(tables), arena.obtainable().saturating_sub(tables))
     }
 
-    /// Does something under a key's shard's lock, again and again while memory for it has to be found elsewhere first.
+    /// A program's write: refused where there may be none, and acknowledged when the log has it.
     pub(crate) fn write<R>(
+        &self,
+        hash: u64,
+        op: impl FnMut(&mut Locked<'_>, &mut Prepaid) -> std::result::Result<R, Shortage>,
+    ) -> Result<R> {
+        self.ctx.check_log()?;
+        let done = self.write_unlogged(hash, op)?;
+        self.ctx.settle_log()?;
+        Ok(done)
+    }
+
+    /// Does something under a key's shard's lock, again and again while memory for it has to be found elsewhere first.
+    fn write_unlogged<R>(
         &self,
         hash: u64,
         mut op: impl FnMut(&mut Locked<'_>, &mut Prepaid) -> std::result::Result<R, Shortage>,

@@ -179,7 +179,7 @@ impl Engine {
         let ledger = &self.ctx.arena.ledger;
         for _ in 0..64 {
             let mut locked = self.shard(key.hash).lock(&self.ctx);
-            let found = locked.find(key.hash, key.namespace, key.bytes);
+            let found = locked.find_to_read(key.hash, key.namespace, key.bytes);
             let session = self.ctx.sessions.current();
             let Some(found) = found else {
                 if read == Read::Use {
@@ -240,8 +240,10 @@ impl Engine {
     pub(crate) fn inspect<R>(&self, key: Key<'_>, f: impl FnOnce(ItemRef<'_>) -> R) -> Option<R> {
         self.before();
         let mut locked = self.shard(key.hash).lock(&self.ctx);
-        let found = locked.find(key.hash, key.namespace, key.bytes)?;
-        Some(f(locked.item(found.locator)))
+        let seen = locked.find_to_read(key.hash, key.namespace, key.bytes).map(|found| f(locked.item(found.locator)));
+        drop(locked);
+        self.ctx.relieve_log();
+        seen
     }
 
     /// The attributes that a new value gets.
@@ -524,6 +526,7 @@ impl Engine {
     pub(crate) fn touch(&self, key: Key<'_>, expiry: Expiry) -> Result<bool> {
         self.before();
         self.before_write();
+        self.ctx.check_log()?;
         let now_done = {
             let mut locked = self.shard(key.hash).lock(&self.ctx);
             let deadline = self.deadline(locked.now, expiry);
@@ -538,6 +541,7 @@ impl Engine {
             Some(true) => true,
             Some(false) => self.store_anew(key, expiry)?,
         };
+        self.ctx.settle_log()?;
         self.ctx.sessions.current().count(if touched { Counter::TouchHits } else { Counter::TouchMisses });
         if self.is_sampled(key.hash) {
             self.sample_touch(key.hash, self.deadline(self.ctx.now(), expiry));
@@ -558,6 +562,7 @@ impl Engine {
     pub(crate) fn get_and_touch(&self, key: Key<'_>, expiry: Expiry) -> Result<Option<Reading<'_>>> {
         self.before();
         self.before_write();
+        self.ctx.check_log()?;
         let (shard, session) = (self.shard(key.hash), self.ctx.sessions.current());
         let count = |hit: bool| {
             session.count(if hit { Counter::TouchHits } else { Counter::TouchMisses });
@@ -579,6 +584,7 @@ impl Engine {
                     }
                 };
                 session.count(if touched.is_some() { Counter::TouchHits } else { Counter::TouchMisses });
+                self.ctx.settle_log()?;
                 return Ok(touched.map(Reading::Copied));
             };
             let mut locked = shard.lock(&self.ctx);
@@ -600,6 +606,7 @@ impl Engine {
                 if self.is_sampled(key.hash) {
                     self.sample_read(key.hash, found.as_ref().map(|pinned| pinned.item()));
                 }
+                self.ctx.settle_log()?;
                 return Ok(found.map(Reading::Pinned));
             }
             drop(locked);
@@ -627,10 +634,13 @@ impl Engine {
         }
     }
 
-    /// Takes a value's deadline away. False if there is no value, or it has none.
+    /// Takes a value's deadline away. False if there is no value, or it has none, or the log does not take it.
     pub(crate) fn persist(&self, key: Key<'_>) -> bool {
         self.before();
         self.before_write();
+        if self.ctx.check_log().is_err() {
+            return false;
+        }
         let mut locked = self.shard(key.hash).lock(&self.ctx);
         let Some(found) = locked.find(key.hash, key.namespace, key.bytes) else { return false };
         let done = locked.item(found.locator).deadline() != 0 && locked.set_deadline(found, 0);
@@ -641,7 +651,7 @@ impl Engine {
         if self.is_sampled(key.hash) {
             self.sample_touch(key.hash, 0);
         }
-        done
+        done && self.ctx.settle_log().is_ok()
     }
 
     /// Tells subscribers of something that happened to a key.
@@ -675,6 +685,9 @@ impl Engine {
     ) -> Option<R> {
         self.before();
         self.before_write();
+        if self.ctx.effects.is_follower() {
+            return None;
+        }
         let mut locked = self.shard(key.hash).lock(&self.ctx);
         let found = locked.find(key.hash, key.namespace, key.bytes);
         if found.is_some_and(|found| !only(found, locked.item(found.locator))) {
@@ -692,7 +705,8 @@ impl Engine {
         if self.is_sampled(key.hash) {
             self.sample_remove(key.hash);
         }
-        seen
+        // What the log does not have is not acknowledged, though it is gone.
+        seen.filter(|_| self.ctx.settle_log().is_ok())
     }
 }
 

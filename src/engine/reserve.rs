@@ -85,6 +85,7 @@ impl Engine {
         let Some(filling) = &reserved.filling else { return Ok(Outcome::default()) };
         self.before();
         self.before_write();
+        self.ctx.check_log()?;
         let key = Key { namespace: reserved.namespace, bytes: &reserved.key, hash: reserved.hash };
         let mut locked = self.shard(key.hash).lock(&self.ctx);
         let (mut outcome, found, go_on) = Self::judge(&mut locked, key, &reserved.spec);
@@ -115,6 +116,7 @@ impl Engine {
         if self.is_sampled(key.hash) {
             self.sample_change(key);
         }
+        self.ctx.settle_log()?;
         self.ctx.sessions.current().count(crate::index::Counter::Sets);
         Ok(outcome)
     }

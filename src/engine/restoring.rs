@@ -158,6 +158,15 @@ impl Engine {
         Ok(Landed::Stored)
     }
 
+    /// Clears all namespaces, whoever decides about them otherwise.
+    pub(crate) fn empty(&self) {
+        for namespace in 0..=255 {
+            if namespace == 0 || self.len(namespace) > 0 {
+                self.clear_now(namespace);
+            }
+        }
+    }
+
     /// What the policy of another cache had learnt, and the tokens it had given.
     pub(crate) fn inherit(&self, share: Option<f64>, highest_token: u64) {
         for shard in self.shards() {

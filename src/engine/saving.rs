@@ -150,7 +150,7 @@ impl Engine {
     /// Where the log of effects is: what comes after it is not in a snapshot whose cut is now. 0 without a log. Called
     /// with all shards locked.
     fn log_position(&self) -> u64 {
-        0
+        if self.ctx.effects.is_on() { self.ctx.effects.next() } else { 0 }
     }
 }
 

@@ -16,6 +16,7 @@ use smallvec::SmallVec;
 
 use super::{Engine, Key, Patience, SetSpec};
 use crate::error::{Error, ErrorKind, Result};
+use crate::oplog::Recorder;
 use crate::shard::{Cause, For, Locked, New, Origin, Room, Shortage};
 use crate::slab::{Attributes, Locator, Prepaid};
 use crate::trace::{Notes, event};
@@ -38,7 +39,20 @@ pub(crate) enum Effect {
 
 /// Locks of several shards, in order.
 #[derive(Debug)]
-struct Locks<'a>(SmallVec<[(usize, Locked<'a>); 4]>);
+pub(super) struct Locks<'a>(pub(super) SmallVec<[(usize, Locked<'a>); 4]>);
+
+impl Locks<'_> {
+    /// From now on, what happens under these locks becomes one record of the log.
+    pub(super) fn gather(&mut self) {
+        self.0.iter_mut().for_each(|(_, locked)| locked.grouped = locked.ctx.effects.is_on().then(Vec::new));
+    }
+
+    /// Makes that record. A key's effects are all of one shard, so they stay in order.
+    pub(super) fn record(&mut self, effects: &Recorder) {
+        let group: Vec<u8> = self.0.iter_mut().filter_map(|(_, locked)| locked.grouped.take()).flatten().collect();
+        effects.record_group(&group);
+    }
+}
 
 impl Drop for Locks<'_> {
     /// Gives back all locks before anything is told of any of them.
@@ -62,6 +76,7 @@ impl Engine {
         }
         keys.iter().try_for_each(|key| Self::check_key(key.bytes))?;
         self.before();
+        self.ctx.check_log()?;
         loop {
             let seen = {
                 let _later = self.ctx.hub.hold_back();
@@ -85,7 +100,8 @@ impl Engine {
                     format!("the update's values have {beside} bytes in all; there is room for {most} at most"),
                 ));
             }
-            if self.apply(keys, &seen, &effects)? {
+            if self.try_update(keys, &seen, &effects)? {
+                self.ctx.settle_log()?;
                 for (&key, effect) in keys.iter().zip(&effects).filter(|(key, _)| self.is_sampled(key.hash)) {
                     match effect {
                         Effect::Leave => {}
@@ -98,12 +114,12 @@ impl Engine {
         }
     }
 
-    fn lock_all(&self, keys: &[Key<'_>]) -> Locks<'_> {
+    pub(super) fn lock_all(&self, keys: &[Key<'_>]) -> Locks<'_> {
         let shards: BTreeSet<usize> = keys.iter().map(|key| self.ctx.hasher.shard(key.hash)).collect();
         Locks(shards.into_iter().map(|id| (id, self.shards[id].lock(&self.ctx))).collect())
     }
 
-    fn locked<'l, 'a>(&self, locks: &'l mut Locks<'a>, key: Key<'_>) -> &'l mut Locked<'a> {
+    pub(super) fn locked<'l, 'a>(&self, locks: &'l mut Locks<'a>, key: Key<'_>) -> &'l mut Locked<'a> {
         let id = self.ctx.hasher.shard(key.hash);
         // lock_all has locked every key's shard.
         let at = locks.0.iter().position(|(shard, _)| *shard == id).unwrap_or_default();
@@ -129,7 +145,7 @@ impl Engine {
     }
 
     /// Steps 3 to 5. False if something has changed meanwhile.
-    fn apply(&self, keys: &[Key<'_>], seen: &[Option<Seen>], effects: &[Effect]) -> Result<bool> {
+    fn try_update(&self, keys: &[Key<'_>], seen: &[Option<Seen>], effects: &[Effect]) -> Result<bool> {
         let mut prepaid = Prepaid::at_once();
         let mut patience = Patience::default();
         let result = loop {
@@ -152,7 +168,10 @@ impl Engine {
                 .all(|(&key, seen)| Self::is_as_seen(self.locked(&mut locks, key), key, seen.as_ref()))
                 && self.is_staged_as(keys, &generations, &mut locks, &staged);
             if shortage.is_none() && unchanged {
-                break self.publish_all(keys, effects, &mut locks, &staged).map(|()| true);
+                locks.gather();
+                let published = self.publish_all(keys, effects, &mut locks, &staged);
+                locks.record(&self.ctx.effects);
+                break published.map(|()| true);
             }
             for (i, locator) in staged {
                 self.locked(&mut locks, keys[i]).retire_unpublished(locator);

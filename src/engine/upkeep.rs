@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use super::{Engine, Geometry};
 use crate::error::{Error, ErrorKind, Result};
+use crate::oplog::Effect;
 use crate::policy::{EvictionPolicy, Objective};
+use crate::shard::Locked;
 use crate::slab::{Account, ClassId, thread_cpu_ns};
 use crate::trace::{event, span};
 
@@ -36,23 +38,58 @@ impl Engine {
     /// Clears a namespace: one store, but that the sixteenth clear in a row waits for a sweep of what the first has
     /// left.
     pub(crate) fn clear(&self, namespace: u8) {
-        while !self.try_clear(namespace) {
+        if self.ctx.effects.is_follower() {
+            return;
+        }
+        self.clear_now(namespace);
+        // It is so here, whatever the log says.
+        let _ = self.ctx.settle_log();
+    }
+
+    /// The same, whoever wants it.
+    pub(super) fn clear_now(&self, namespace: u8) {
+        while !self.try_clear(namespace, None) {
             self.sweep_fully();
         }
         event!(DEBUG, self.ctx, namespace, "namespace cleared");
     }
 
-    /// The same, unless a sweep has to come first. False then.
-    fn try_clear(&self, namespace: u8) -> bool {
-        let swept = || self.shards.iter().map(|s| s.lock(&self.ctx).swept_for()).min().unwrap_or_default();
+    /// The same, unless a sweep has to come first. False then. `due` is the internal time for which it was planned, if
+    /// it was.
+    fn try_clear(&self, namespace: u8, due: Option<u64>) -> bool {
         // Before the generation moves on: see the invariants of `loads`.
         self.overtake_loads(namespace);
-        let done = self.ctx.namespaces.clear(namespace, swept);
+        let done = self.move_on(namespace, 0, due) || {
+            let swept = self.shards.iter().map(|s| s.lock(&self.ctx).swept_for()).min().unwrap_or_default();
+            self.move_on(namespace, swept, due)
+        };
         self.flush_count.fetch_add(u64::from(done), Relaxed);
         if done {
             self.with_estimate(|estimate| estimate.clear(namespace));
         }
         done
+    }
+
+    /// Lets a namespace go on to its next generation, if what `swept` clears have left was swept up. With a log, all
+    /// locks are held, so that everything that is stored has its place before or after it in the log as it has in the
+    /// cache.
+    fn move_on(&self, namespace: u8, swept: u64, due: Option<u64>) -> bool {
+        let namespaces = &self.ctx.namespaces;
+        if !self.ctx.effects.is_on() {
+            return namespaces.clear(namespace, || swept);
+        }
+        let _locks = self.lock_every_shard();
+        let done = namespaces.clear(namespace, || swept);
+        if done {
+            let due_ms = due.map(|at| self.ctx.to_unix(at));
+            self.ctx.effects.record(&Effect::Clear { namespace, due_ms }, &mut None);
+        }
+        done
+    }
+
+    /// The locks of all shards, in order.
+    pub(super) fn lock_every_shard(&self) -> Vec<Locked<'_>> {
+        self.shards.iter().map(|shard| shard.lock(&self.ctx)).collect()
     }
 
     fn sweep_fully(&self) {
@@ -72,11 +109,25 @@ impl Engine {
 
     /// Clears a namespace when the clock has come to an internal time.
     pub(crate) fn clear_at(&self, namespace: u8, at: u64) {
+        if self.ctx.effects.is_follower() {
+            return;
+        }
+        self.plan_clear(namespace, at);
+        // It is planned here, whatever the log says.
+        let _ = self.ctx.settle_log();
+    }
+
+    /// Plans that clearing, whoever wants it.
+    pub(super) fn plan_clear(&self, namespace: u8, at: u64) {
         event!(DEBUG, self.ctx, namespace, at_unix_ms = self.ctx.to_unix(at), "clear put off");
         let mut flushes = self.flushes.lock();
         let due = flushes.entry(at).or_default();
         if !due.contains(&namespace) {
             due.push(namespace);
+            if self.ctx.effects.is_on() {
+                let at_ms = self.ctx.to_unix(at);
+                self.ctx.effects.record(&Effect::ClearAt { namespace, at_ms }, &mut None);
+            }
         }
         self.ctx.set_flush_at(flushes.keys().next().copied().unwrap_or(u64::MAX));
     }
@@ -84,6 +135,10 @@ impl Engine {
     /// Does what `clear_at` was told, as far as it is due.
     #[cold]
     pub(crate) fn run_flushes(&self) {
+        if !self.ctx.effects.may_remove() {
+            // The primary does it, and says so; or the log, when it is taken up again.
+            return;
+        }
         while !self.try_flushes() {
             // Not under the lock: listeners are told of what is swept.
             self.sweep_fully();
@@ -96,19 +151,37 @@ impl Engine {
         let later = flushes.split_off(&self.ctx.now().saturating_add(1));
         let mut due = std::mem::replace(&mut *flushes, later);
         // Cleared before the next one's time is announced, so that nobody reads on in between.
-        let clear = |namespace| {
-            let done = self.try_clear(namespace);
+        let clear = |namespace, at| {
+            let done = self.try_clear(namespace, Some(at));
             if done {
                 event!(DEBUG, self.ctx, namespace, "namespace cleared");
             }
             done
         };
-        due.values_mut().for_each(|namespaces| namespaces.retain(|&namespace| !clear(namespace)));
+        due.iter_mut().for_each(|(&at, namespaces)| namespaces.retain(|&namespace| !clear(namespace, at)));
         due.retain(|_, namespaces| !namespaces.is_empty());
         let all_done = due.is_empty();
         flushes.append(&mut due);
         self.ctx.set_flush_at(flushes.keys().next().copied().unwrap_or(u64::MAX));
         all_done
+    }
+
+    /// Clearings that are planned: internal times and namespaces.
+    pub(super) fn planned_clears(&self) -> Vec<(u64, u8)> {
+        let flushes = self.flushes.lock();
+        flushes.iter().flat_map(|(&at, namespaces)| namespaces.iter().map(move |&namespace| (at, namespace))).collect()
+    }
+
+    /// A planned clearing was done elsewhere.
+    pub(super) fn unplan_clear(&self, namespace: u8, at: u64) {
+        let mut flushes = self.flushes.lock();
+        if let Some(namespaces) = flushes.get_mut(&at) {
+            namespaces.retain(|&other| other != namespace);
+            if namespaces.is_empty() {
+                flushes.remove(&at);
+            }
+        }
+        self.ctx.set_flush_at(flushes.keys().next().copied().unwrap_or(u64::MAX));
     }
 
     /// Live items of a namespace (those that have ended and were not yet swept included).
@@ -242,7 +315,8 @@ impl Engine {
     fn has_work(&self) -> bool {
         self.watch_pool()
             || self.ctx.hub.has_pending()
-            || self.ctx.flush_due()
+            || (self.ctx.flush_due() && self.ctx.effects.may_remove())
+            || self.has_log_work()
             || self.shards.iter().any(|s| s.needs_upkeep(&self.ctx))
     }
 
@@ -267,6 +341,7 @@ impl Engine {
         span!("maintenance", self.ctx);
         self.before();
         self.ctx.hub.tell_all();
+        self.maintain_log(|| used() >= budget);
         if self.is_over() {
             self.shrink_to_limit(|| used() >= budget);
         }

@@ -31,7 +31,7 @@ impl Engine {
             if wanted == 0 {
                 break;
             }
-            cursor = self.walk_step(namespace, cursor, (wanted as u64 / 5 + 1).min(STEP), found)?;
+            cursor = self.walk_step(Some(namespace), cursor, (wanted as u64 / 5 + 1).min(STEP), found)?;
         }
         Some(cursor)
     }
@@ -46,8 +46,14 @@ impl Engine {
         cursor.saturating_add(stride - 1).min(last_of_shard)
     }
 
-    /// Visits a few buckets under one hold.
-    fn walk_step(&self, namespace: u8, cursor: u64, buckets: u64, found: &mut Vec<Visited>) -> Option<u64> {
+    /// Visits a few buckets under one hold, for the items of one namespace or of all.
+    pub(super) fn walk_step(
+        &self,
+        namespace: Option<u8>,
+        cursor: u64,
+        buckets: u64,
+        found: &mut Vec<Visited>,
+    ) -> Option<u64> {
         let id = self.ctx.hasher.shard(cursor);
         let shard = &self.shards[id];
         let locked = shard.lock(&self.ctx);
@@ -56,7 +62,8 @@ impl Engine {
             let Some(locator) = slot.locator() else { return };
             let item = locked.item(locator);
             let hash = self.ctx.hasher.hash(item.namespace(), item.key());
-            if item.namespace() != namespace || !(cursor..=last).contains(&hash) || locked.is_gone(locator) {
+            let is_other = namespace.is_some_and(|namespace| item.namespace() != namespace);
+            if is_other || !(cursor..=last).contains(&hash) || locked.is_gone(locator) {
                 return;
             }
             found.push(Visited { key: item.key().into(), value_len: item.value_len(), attributes: item.attributes() });

@@ -132,6 +132,19 @@ kinds! {
     RecoveringCacheNodes = None, "Recovering cache nodes.";
     /// Nodes were recovered ([`EngineEvent::recovered`]).
     FinishedRecovery = None, "Finished recovery for cache nodes.";
+    /// A log does not take what is written, as when the disk is full; writes are refused until it does. The text has
+    /// the cause.
+    LogStalled = None, "The log takes no writes";
+    /// It takes them again.
+    LogResumed = None, "The log takes writes again";
+    /// A log has failed for good; writes are refused. The text has the cause.
+    LogFailed = None, "The log has failed";
+    /// The log was rewritten.
+    LogRewritten = None, "The log was rewritten";
+    /// The log could not be rewritten, and is as it was; the text has the cause.
+    LogRewriteFailed = None, "The log could not be rewritten";
+    /// A log was replayed; the text says what was found.
+    LogReplayed = None, "The log was replayed";
 }
 
 /// Something that happened to an engine.
@@ -227,6 +240,6 @@ mod tests {
                 assert_eq!(name.strip_prefix("ElastiCache:"), Some(format!("{kind:?}").as_str()));
             }
         }
-        assert_eq!(EngineEventKind::ALL.iter().filter(|kind| kind.name().is_none()).count(), 3);
+        assert_eq!(EngineEventKind::ALL.iter().filter(|kind| kind.name().is_none()).count(), 9);
     }
 }

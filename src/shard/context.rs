@@ -5,8 +5,10 @@ use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use super::Namespaces;
 use crate::clock::Clock;
+use crate::error::Result;
 use crate::events::{Hub, TagTable};
 use crate::index::{KeyHasher, Sessions};
+use crate::oplog::Recorder;
 use crate::slab::{Account, Arena, Classes};
 
 /// When slab pages move from one class to another.
@@ -58,6 +60,8 @@ pub(crate) struct Settings {
     pub(crate) background_resizing: bool,
     /// Namespaces that [`Cache::try_namespace`](crate::Cache::try_namespace) hands out.
     pub(crate) namespaces: u16,
+    /// Whether it begins as a follower.
+    pub(crate) follower: bool,
     /// The cache's name, for events.
     #[cfg(feature = "tracing")]
     pub(crate) name: Box<str>,
@@ -75,6 +79,8 @@ pub(crate) struct Context {
     /// Who is told what happens.
     pub(crate) hub: Arc<Hub>,
     pub(crate) tags: TagTable,
+    /// What the effect log is told.
+    pub(crate) effects: Recorder,
     clock: Box<dyn Clock>,
     /// The clock's time when the cache was built, which is internal time 1: now is never 0.
     start_ms: u64,
@@ -98,6 +104,7 @@ impl Context {
     ) -> Context {
         Context {
             tags: TagTable::new(arena.ledger.limit()),
+            effects: Recorder::new(Arc::clone(&arena), settings.follower),
             hub,
             arena,
             classes,
@@ -128,6 +135,28 @@ impl Context {
     /// Unix time in milliseconds of an internal time.
     pub(crate) fn to_unix(&self, ms: u64) -> u64 {
         self.start_ms.saturating_add(ms).saturating_sub(1)
+    }
+
+    /// The time in Unix milliseconds.
+    pub(crate) fn unix_now(&self) -> u64 {
+        self.to_unix(self.now())
+    }
+
+    /// Whether a program may write now, as far as the log is concerned. Not under a lock.
+    #[inline(always)]
+    pub(crate) fn check_log(&self) -> Result<()> {
+        self.effects.check(|| self.unix_now())
+    }
+
+    /// After a write, and not under a lock: returns when the log has it, as safe as it promises.
+    #[inline(always)]
+    pub(crate) fn settle_log(&self) -> Result<()> {
+        if self.effects.is_on() { self.effects.settle(self.unix_now()) } else { Ok(()) }
+    }
+
+    /// After a read under the lock.
+    pub(crate) fn relieve_log(&self) {
+        self.effects.relieve(|| self.unix_now());
     }
 
     pub(crate) fn shard_count(&self) -> usize {

@@ -6,6 +6,7 @@
 //! | `namespaces` | generations: clearing in one store |
 //! | `read` | the read path: no lock |
 //! | `write` | under the lock: find, stage, publish, remove |
+//! | `effects` | what the effect log is told |
 //! | `space` | making room: evict, move pages, give memory back |
 //! | `sweep` | what has ended or was cleared, page by page |
 //! | `upkeep` | table size, policy upkeep, ledger |
@@ -16,13 +17,15 @@
 //! Invariants:
 //! 1. A key's hash names its shard; all that happens to the key happens under that shard's lock, reads excepted.
 //! 2. Lock order: shards by number, then the arena's free list. Nothing else is locked under a shard's lock but the
-//!    list of sessions, the stripes of loads in flight, queues of notices, and a snapshot's buffer and the tags' table. No code of the user runs under it but the
-//!    clock; what listeners are to be told is queued, and told when the lock was given back (`Drop for Locked`).
+//!    list of sessions, the stripes of loads in flight, queues of notices and of effects, a snapshot's buffer and the
+//!    tags' table. No code of the user runs under it but the clock; what listeners are to be told is queued, and told
+//!    when the lock was given back (`Drop for Locked`).
 //! 3. An item in the table is counted: in `items`, its chunk in `chunk_bytes`, in the policy, and, if it has an end,
 //!    in its unit's `with_end` and `volatile_items`, with its unit's deadline at or before its end. If its generation
 //!    is current it is counted in its namespace too.
 
 mod context;
+mod effects;
 mod limbo;
 mod namespaces;
 mod read;
@@ -42,6 +45,7 @@ use crate::error::Result;
 use crate::events::KeyEventClass;
 use crate::expiry::Deadlines;
 use crate::index::Table;
+use crate::oplog::Grouped;
 use crate::policy::{EvictionPolicy, Objective, Policy, Shared};
 use crate::slab::{Locator, Slab, UnitId, prefetch};
 use crate::trace::Notes;
@@ -49,6 +53,7 @@ use crate::trace::Notes;
 pub(crate) use crate::events::RemovalCause as Cause;
 pub use context::Automove;
 pub(crate) use context::{Context, Settings};
+pub(crate) use effects::{TagBytes, item_of};
 pub(crate) use limbo::Limbo;
 pub(crate) use namespaces::Namespaces;
 pub(crate) use read::Read;
@@ -223,6 +228,7 @@ impl Shard {
             asked_in_vain: false,
             tries: 0,
             busy_since: None,
+            grouped: None,
             notes: Notes::new(ctx, id),
         }
     }
@@ -256,6 +262,8 @@ pub(crate) struct Locked<'a> {
     pub(crate) tries: u64,
     /// Since when something is being done that may take longer than a plain write.
     busy_since: Option<Instant>,
+    /// Effects that become one record, while an operation gathers them.
+    pub(crate) grouped: Grouped,
     /// Last, so that the lock is given back before they are told.
     pub(crate) notes: Notes<'a>,
 }
@@ -296,7 +304,7 @@ impl Locked<'_> {
     /// Says that an item is leaving. Before its chunk is retired.
     #[inline]
     fn leaves(&mut self, locator: Locator, cause: Cause) {
-        if self.ctx.hub.is_on() {
+        if self.ctx.hub.is_on() && !self.ctx.effects.is_replaying() {
             let (hub, item) = (&self.ctx.hub, self.item(locator));
             let news = hub.removed(self.core.id, cause, item.namespace(), item.key(), item.value());
             self.has_news |= news;
@@ -354,6 +362,9 @@ impl Drop for Locked<'_> {
         if let Some(since) = self.busy_since {
             let held = since.elapsed().as_nanos() as u64;
             self.core.counts.longest_hold_ns = self.core.counts.longest_hold_ns.max(held);
+        }
+        if let Some(group) = self.grouped.take() {
+            self.ctx.effects.record_group(&group);
         }
         if self.has_news {
             let (hub, id) = (&self.ctx.hub, self.core.id);

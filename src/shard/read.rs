@@ -107,8 +107,10 @@ impl Shard {
     fn read_locked<'a>(&'a self, ctx: &'a Context, session: &'a Session, key: Key<'_>, read: Read) -> Option<Held<'a>> {
         let hazard = session.take_hazard()?;
         let mut locked = self.lock(ctx);
-        let Some(found) = locked.find(key.hash, key.namespace, key.bytes) else {
+        let Some(found) = locked.find_to_read(key.hash, key.namespace, key.bytes) else {
             session.drop_hazard(hazard);
+            drop(locked);
+            ctx.relieve_log();
             return None;
         };
         let pinned = Pinned::hold(&ctx.arena, &self.table, found.place, found.slot, session, hazard)?;

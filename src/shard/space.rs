@@ -492,7 +492,7 @@ impl Locked<'_> {
             }
             // Not in the table: it waits for readers.
             let Some((place, slot)) = self.shard.table.find_locator(hash, from) else { continue };
-            if let Some(cause) = self.end_of(self.item(from)) {
+            if let Some(cause) = self.may_go(self.item(from)) {
                 self.remove(Found { place, slot, locator: from }, cause);
                 continue;
             }

@@ -110,7 +110,7 @@ impl Locked<'_> {
     /// the other is swept once a lag, not once an item.
     fn next_due(&self, lag_ms: u64) -> Option<UnitId> {
         let (unit, bound) = self.core.deadlines.first()?;
-        (bound.saturating_add(lag_ms) <= self.now).then_some(unit)
+        (bound.saturating_add(lag_ms) <= self.now && self.ctx.effects.may_remove()).then_some(unit)
     }
 
     /// Sweeps before anything live is evicted. True if it made room.
@@ -178,7 +178,7 @@ impl Locked<'_> {
                 if item.is_free() {
                     continue;
                 }
-                if self.end_of(item).is_some() {
+                if self.may_go(item).is_some() {
                     let hash = self.hash_of(locator);
                     prefetch(self.shard.table.address(hash));
                     over.push((locator, hash));
@@ -193,7 +193,7 @@ impl Locked<'_> {
             // None of them may be in the table: they wait for readers, or were never published. Then it goes on.
             for &(locator, hash) in &over {
                 if let Some((place, slot)) = self.shard.table.find_locator(hash, locator)
-                    && let Some(cause) = self.end_of(self.item(locator))
+                    && let Some(cause) = self.may_go(self.item(locator))
                 {
                     self.remove(Found { place, slot, locator }, cause);
                     removed += 1;

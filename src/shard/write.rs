@@ -104,6 +104,30 @@ impl Locked<'_> {
         Some(found)
     }
 
+    /// The same for who only reads: where nothing may be removed by itself, what is over stays.
+    #[inline]
+    pub(crate) fn find_to_read(&mut self, hash: u64, namespace: u8, key: &[u8]) -> Option<Found> {
+        if self.ctx.effects.may_remove() {
+            return self.find(hash, namespace, key);
+        }
+        self.find_any(hash, namespace, key).filter(|found| self.end_of(self.item(found.locator)).is_none())
+    }
+
+    /// The same for effects that come from elsewhere: what is over is there until an effect says otherwise.
+    pub(crate) fn find_even_ended(&mut self, hash: u64, namespace: u8, key: &[u8]) -> Option<Found> {
+        let found = self.find_any(hash, namespace, key)?;
+        if self.end_of(self.item(found.locator)) == Some(Cause::Flushed) {
+            self.remove(found, Cause::Flushed);
+            return None;
+        }
+        Some(found)
+    }
+
+    /// Why an item that is not there any more may be removed now.
+    pub(super) fn may_go(&self, item: ItemRef<'_>) -> Option<Cause> {
+        self.end_of(item).filter(|&cause| cause == Cause::Flushed || self.ctx.effects.may_remove())
+    }
+
     /// The tally of a namespace, begun anew if the namespace was cleared since.
     pub(crate) fn tally(&mut self, namespace: u8) -> &mut Tally {
         let generation = self.ctx.namespaces.generation(namespace);
@@ -195,6 +219,7 @@ impl Locked<'_> {
             }
         }
         self.note_removal(cause, last);
+        self.record_removed(found.locator, cause);
         self.leaves(found.locator, cause);
         self.retire(found.locator, size);
     }
@@ -319,6 +344,7 @@ impl Locked<'_> {
             self.core.counts.stored += 1;
             self.leaves(old.locator, Cause::Replaced);
         }
+        self.record_stored(locator);
         self.retire(old.locator, old_size);
     }
 
@@ -342,6 +368,7 @@ impl Locked<'_> {
         }
         self.count_in(locator);
         self.core.counts.stored += 1;
+        self.record_stored(locator);
         if adopting {
             self.adopt_new(hash, locator, arrival);
         }
@@ -450,7 +477,18 @@ impl Locked<'_> {
         if had_end != has_end {
             self.shard.table.rewrite(found.place, |slot| slot.with_volatile(has_end));
         }
+        self.record_deadline(found.locator, deadline);
         true
+    }
+
+    /// Tokens below this have been given, as far as this shard knows.
+    pub(crate) fn token_floor(&self) -> u64 {
+        self.core.next_token << self.ctx.shard_bits()
+    }
+
+    /// Sees to it that no token below `floor` is given again.
+    pub(crate) fn raise_tokens(&mut self, floor: u64) {
+        self.core.next_token = self.core.next_token.max((floor >> self.ctx.shard_bits()) + 1);
     }
 
     /// A check-and-set token that was never given before and never will be again.

@@ -62,10 +62,9 @@ pub enum Kind {
 impl Kind {
     const ALL: [Kind; 6] = [Kind::String, Kind::Hash, Kind::List, Kind::Set, Kind::SortedSet, Kind::HyperLogLog];
 
-    /// The kind of this number, if there is one.
-    #[cfg(feature = "snapshot")]
-    pub(crate) fn from_number(number: u8) -> Option<Kind> {
-        Kind::ALL.get(usize::from(number)).copied()
+    /// The kind of this number, in files; None for a number that is none's.
+    pub(crate) fn of_code(code: u8) -> Option<Kind> {
+        Kind::ALL.get(usize::from(code)).copied()
     }
 
     fn from_code(code: u64) -> Kind {

@@ -158,7 +158,7 @@ impl<'b> Records<'b> {
     /// The next item, whole, or, of a large one, all up to the end of the block.
     pub(crate) fn next(&mut self, is_large: bool) -> Result<Record<'b>, Damage> {
         let head = self.bytes(5)?;
-        let (flags, kind) = (head[0], Kind::from_number(head[1]));
+        let (flags, kind) = (head[0], Kind::of_code(head[1]));
         let rank = Rank::from_code(u32::from_le_bytes([head[2], head[3], head[4], 0]));
         let (Some(kind), 0) = (kind, flags & !KNOWN) else {
             return damaged(self.offset, "an item of this block is of a kind that is not known here");

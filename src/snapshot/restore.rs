@@ -496,7 +496,7 @@ impl Cache {
         if !options.evict && needed > engine.ctx.arena.ledger.room() {
             return Err(loading.too_large());
         }
-        self.clear_all();
+        engine.empty();
         engine.inherit(file.description.share(), file.header.highest_token);
         let counted = Counted::default();
         let loaded = file.for_sections(threads, |section| {
@@ -506,7 +506,7 @@ impl Cache {
         });
         drop(buffers);
         if let Err(error) = loaded {
-            self.clear_all();
+            engine.empty();
             return Err(error);
         }
         let Fate { stored, expired, overtaken, left_out } = loading.fate;
