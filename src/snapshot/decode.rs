@@ -170,7 +170,7 @@ impl Flow {
 
 /// The sections of a table, which must lie one behind the other from `first` to the table itself.
 pub(crate) fn sections(raw: &[u8], offset: u64, first: u64) -> Result<Vec<Section>, Damage> {
-    if raw.len() % SECTION_LEN != 0 {
+    if !raw.len().is_multiple_of(SECTION_LEN) {
         return damaged(offset, "the section table ends in the middle of a section");
     }
     let sections: Vec<Section> = raw.chunks_exact(SECTION_LEN).map(Section::decode).collect();
