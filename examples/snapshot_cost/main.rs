@@ -9,14 +9,14 @@
 mod larder_side;
 mod redis_side;
 
-#[path = "../support/amounts.rs"]
-mod amounts;
 #[path = "../support/command.rs"]
 mod command;
 #[path = "../support/process.rs"]
 mod process;
 #[path = "../support/rng.rs"]
 mod rng;
+#[path = "../support/units.rs"]
+mod units;
 
 use std::process::ExitCode;
 
@@ -136,7 +136,7 @@ fn run(args: &Args) -> Result<(), String> {
     let folder = args.folder.join(format!("larder-snapshot-cost-{}", std::process::id()));
     std::fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
     let measured = (|| {
-        println_unless(args.json, &format!("{} items, {:.0} MB", amounts::count(args.count()), args.payload() / 1e6));
+        println_unless(args.json, &format!("{} items, {:.0} MB", units::count(args.count()), args.payload() / 1e6));
         larder_side::measure(args, &folder, |row| show(args, row)).map_err(|e| e.to_string())?;
         match &args.redis {
             Some(server) => redis_side::measure(args, server, &folder, |row| show(args, row)),
