@@ -175,8 +175,8 @@ impl Kept {
 
     /// Its value.
     pub(crate) fn value<'a>(&'a self, arena: &'a Arena) -> &'a [u8] {
-        // SAFETY: pinned in `new`, when the index led to it, and until `release`, which takes this value away: its chunk
-        // is not reused, and a published value's bytes do not change.
+        // SAFETY: pinned in `new`, when the index led to it, and until `release`, which takes this value away: its
+        // chunk is not reused, and a published value's bytes do not change.
         unsafe { arena.item(self.locator) }.value()
     }
 

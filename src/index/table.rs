@@ -326,8 +326,8 @@ impl Table {
         }
     }
 
-    /// Shows every item whose hash lies in `[from, to]`, each once, and some others near: the visitor compares the hash.
-    /// For a few homes only their own buckets are looked at, eight a home; for many, a stretch of the table.
+    /// Shows every item whose hash lies in `[from, to]`, each once, and some others near: the visitor compares the
+    /// hash. For a few homes only their own buckets are looked at, eight a home; for many, a stretch of the table.
     #[cfg(feature = "snapshot")]
     pub(crate) fn each_homed(&self, from: u64, to: u64, mut each: impl FnMut(Place, Slot)) {
         let g = &*self.geometry;

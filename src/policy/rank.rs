@@ -6,9 +6,10 @@
 //! │ P │ uses (8) │ age (15)         │
 //! └───┴──────────┴──────────────────┘
 //! ```
-//! P: it was used again since it came, or came back (protected, main queue). Uses: as the policy counts them. Age: ticks
-//! of the policy's clock since its last use, the most there is for more. A policy of the same family goes on exactly
-//! where the other was, as far as clocks go; another one makes the best of it: order of use and protection carry over.
+//! P: it was used again since it came, or came back (protected, main queue). Uses: as the policy counts them. Age:
+//! ticks of the policy's clock since its last use, the most there is for more. A policy of the same family goes on
+//! exactly where the other was, as far as clocks go; another one makes the best of it: order of use and protection
+//! carry over.
 
 use super::Bits;
 

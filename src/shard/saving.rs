@@ -1,13 +1,14 @@
-//! A snapshot of one shard: what has been saved of it, and the hook by which whoever is about to change an item saves it
-//! first.
+//! A snapshot of one shard: what has been saved of it, and the hook by which whoever is about to change an item saves
+//! it first.
 //!
 //! ```text
 //!  hashes of the shard   ├──────┼──────┼──────┼──────┼──────┼──────┤   regions: equal parts, some six items each
 //!  saved                     1      1      0      1      0      0      a bit each
 //!                                          ▲ the walk             ▲ saved by a writer, before its change
 //! ```
-//! A region is a range of *hashes*, not of buckets. So that an item moves - to its other bucket, to another bucket while
-//! the table grows or shrinks, to another chunk - changes nothing: its key, hence its hash, hence its region stay.
+//! A region is a range of *hashes*, not of buckets. So that an item moves - to its other bucket, to another bucket
+//! while the table grows or shrinks, to another chunk - changes nothing: its key, hence its hash, hence its region
+//! stay.
 //!
 //! Why each item of the cut is saved exactly once, and nothing that came later. The *cut* is the moment at which all
 //! shards were locked. All that follows happens under this shard's lock, in some order. An item is *old* if it was in
@@ -19,15 +20,16 @@
 //!    of what a snapshot promises. Resizing and page moves copy items as they are.
 //! 2. An old item that leaves the table does so in `remove` (or by being replaced, see 1), which saves it first, alone
 //!    (`before_removal`), if its region is not saved yet. It is not in the table when the region is saved later.
-//! 3. Saving a region shows each item in the table whose hash is in it, once: outside of a step of the table each item is
-//!    in exactly one slot (`index::table`, invariant 1), and no hook runs inside of a step. By 1 these are the old
+//! 3. Saving a region shows each item in the table whose hash is in it, once: outside of a step of the table each item
+//!    is in exactly one slot (`index::table`, invariant 1), and no hook runs inside of a step. By 1 these are the old
 //!    items of the region that have not left. With 2, each old item of the region is shown exactly once, as it was at
 //!    the cut. The bit is set under the same lock, and no region is saved twice.
 //! 4. What is shown is saved if it was live at the cut: its generation is the one that its namespace had then (a
 //!    generation is only used again when all that is left of its former life is swept, that is removed, see 2); its
 //!    end, which by 1 is still the one it had, was not over; none of its tags had been invalidated (`events::tags`
 //!    remembers what tags that are invalidated anew were before).
-//! 5. The walk saves every region that is not. So at its end each item live at the cut was saved once, and nothing else.
+//! 5. The walk saves every region that is not. So at its end each item live at the cut was saved once, and nothing
+//!    else.
 //!
 //! A write to several keys holds all its shards' locks at once, as the cut does: it is before or after it as a whole.
 
@@ -91,8 +93,8 @@ pub(crate) struct Prepared {
 }
 
 impl Prepared {
-    /// For a shard with a table of so many home buckets: a region for each. The walk is to save about so many bytes at a
-    /// time.
+    /// For a shard with a table of so many home buckets: a region for each. The walk is to save about so many bytes at
+    /// a time.
     pub(crate) fn new(regions: u64, step_bytes: u64, buffer: &Buffer) -> Prepared {
         let step_bytes = step_bytes.min(STEP_BYTES);
         Prepared { regions, step_bytes, saved: vec![0; regions.div_ceil(64) as usize].into(), block: buffer.block() }

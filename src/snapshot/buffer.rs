@@ -9,8 +9,8 @@
 //!
 //! Invariants:
 //! 1. `waiting_bytes` is the sum of the entries' weights: the bytes of blocks, and those of large values kept in place.
-//! 2. The capacity is on the ledger while a snapshot is under way; what exceeds it for a moment is added to it, and taken
-//!    back as it is written.
+//! 2. The capacity is on the ledger while a snapshot is under way; what exceeds it for a moment is added to it, and
+//!    taken back as it is written.
 //! 3. After `fail` nothing is queued any more: what comes is let go at once.
 
 use std::collections::VecDeque;

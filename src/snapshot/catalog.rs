@@ -335,8 +335,8 @@ impl Catalog {
         let _ = self.storage.remove(&failure_of(name));
     }
 
-    /// Refuses a manual snapshot beyond what a day may have. Those that were deleted count as long as this catalog knows
-    /// of them.
+    /// Refuses a manual snapshot beyond what a day may have. Those that were deleted count as long as this catalog
+    /// knows of them.
     fn check_quota(&self, cache: &Cache) -> Result<()> {
         let since = cache.now_ms().saturating_sub(DAY_MS);
         let is_recent = |snapshot: &StoredSnapshot| {
@@ -552,7 +552,8 @@ impl Catalog {
     /// not in it. It counts as made by hand, but is always allowed.
     ///
     /// # Errors
-    /// As [`create`](Self::create), the number a day apart; the handle comes back then only as long as there are others.
+    /// As [`create`](Self::create), the number a day apart; the handle comes back then only as long as there are
+    /// others.
     ///
     /// # Examples
     /// See [`Catalog::restore_new`].

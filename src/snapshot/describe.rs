@@ -154,8 +154,8 @@ impl Description {
     }
 }
 
-/// How a cache is set up, as far as that suits another one of any size: geometry follows from the limit, and the seed is
-/// nobody's business.
+/// How a cache is set up, as far as that suits another one of any size: geometry follows from the limit, and the seed
+/// is nobody's business.
 pub(super) fn config_of(cache: &Cache) -> CacheConfig {
     let (engine, memory) = (cache.engine(), cache.memory());
     let (settings, built) = (cache.settings(), &engine.built);

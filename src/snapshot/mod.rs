@@ -6,8 +6,8 @@
 //!  shards ◄── decode ◄── sections, several at once ◄── storage       restoring: `Cache::restore_from`
 //! ```
 //! [`Cache::snapshot_to`](crate::Cache::snapshot_to) saves, [`Cache::restore_from`](crate::Cache::restore_from) and
-//! [`Cache::from_snapshot`](crate::Cache::from_snapshot) bring back, and a [`Catalog`] keeps many: by hand, daily, and a
-//! last one on closing. `docs/snapshots.md` says how a snapshot comes to be of one moment, and what it costs;
+//! [`Cache::from_snapshot`](crate::Cache::from_snapshot) bring back, and a [`Catalog`] keeps many: by hand, daily, and
+//! a last one on closing. `docs/snapshots.md` says how a snapshot comes to be of one moment, and what it costs;
 //! `docs/snapshot-format.md` has the file byte by byte.
 //!
 //! | file | what |

@@ -394,13 +394,13 @@ impl Loading<'_> {
 }
 
 impl Cache {
-    /// Empties all namespaces and fills them from a snapshot, in parallel. What others write meanwhile stays, and counts
-    /// for more than the snapshot. Deadlines are as they were; items whose time is over are left out.
+    /// Empties all namespaces and fills them from a snapshot, in parallel. What others write meanwhile stays, and
+    /// counts for more than the snapshot. Deadlines are as they were; items whose time is over are left out.
     ///
     /// The snapshot is verified as a whole before anything is changed: one that is damaged, or plainly too large, is
     /// refused, and the cache stays as it is. When it fails later - there is a little more than fits after all, or the
-    /// storage fails while it is read again - the cache is left empty, and usable. The cache may have another limit, policy or geometry than the one it was of: the
-    /// items keep their places in the order of their use.
+    /// storage fails while it is read again - the cache is left empty, and usable. The cache may have another limit,
+    /// policy or geometry than the one it was of: the items keep their places in the order of their use.
     ///
     /// Tokens are as they were, and new ones differ from all that the old cache has given (until 2^40 writes after the
     /// snapshot). Events tell of the beginning and the end, or of the failure with its cause.

@@ -153,8 +153,8 @@ pub struct SnapshotRun {
 }
 
 impl SnapshotRun {
-    /// Does a little and appends the bytes that come of it, half a megabyte at most (but for an item that is larger than
-    /// that in one piece); often none. False when the file is complete.
+    /// Does a little and appends the bytes that come of it, half a megabyte at most (but for an item that is larger
+    /// than that in one piece); often none. False when the file is complete.
     ///
     /// Holds one shard's lock at a time, for some microseconds.
     ///
@@ -334,8 +334,8 @@ impl Cache {
     /// Locks all shards for a moment, once.
     ///
     /// # Errors
-    /// [`ErrorKind::NotAllowed`] while another snapshot of this cache is under way, or for a compression that this build
-    /// does not have.
+    /// [`ErrorKind::NotAllowed`] while another snapshot of this cache is under way, or for a compression that this
+    /// build does not have.
     ///
     /// # Examples
     /// See [`SnapshotRun`].
@@ -362,8 +362,8 @@ impl Cache {
     /// [`SnapshotFailed`](EngineEventKind::SnapshotFailed) with the cause.
     ///
     /// # Errors
-    /// [`ErrorKind::Storage`] for what the system refuses: then nothing of this name has changed, and what was written is
-    /// removed as far as possible. [`ErrorKind::SnapshotFailed`] and [`ErrorKind::NotAllowed`] as
+    /// [`ErrorKind::Storage`] for what the system refuses: then nothing of this name has changed, and what was written
+    /// is removed as far as possible. [`ErrorKind::SnapshotFailed`] and [`ErrorKind::NotAllowed`] as
     /// [`SnapshotRun::step`] and [`begin_snapshot`](Self::begin_snapshot).
     ///
     /// # Examples
@@ -476,8 +476,8 @@ impl Cache {
     /// let cache = Cache::builder().max_memory(1 << 20).name("sessions").build()?;
     /// cache.set(b"k", b"v")?;
     /// cache.snapshot_to(&storage, "s", &SnapshotOptions::new())?;
-    /// let larger = Cache::from_snapshot(&storage, "s", &RestoreOptions::new(), |builder| builder.max_memory(4 << 20))?;
-    /// assert_eq!((larger.name(), larger.len(), larger.memory().limit), ("sessions", 1, 4 << 20));
+    /// let larger = Cache::from_snapshot(&storage, "s", &RestoreOptions::new(), |builder| builder.max_memory(4 <<
+    /// 20))?; assert_eq!((larger.name(), larger.len(), larger.memory().limit), ("sessions", 1, 4 << 20));
     /// # Ok::<(), larder::Error>(())
     /// ```
     pub fn from_snapshot(
