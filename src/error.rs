@@ -80,6 +80,10 @@ pub enum ErrorKind {
     RecursiveLoad,
     /// More tags than an item can have.
     TooManyTags,
+    /// A snapshot was given up: it was cancelled, or what was written to the cache could not be saved in time.
+    SnapshotFailed,
+    /// A cache could not be filled from a snapshot. It is usable, and empty.
+    RestoreFailed,
     /// A file operation failed; the source is the system's error.
     Storage,
     /// A file, or a stream of records, is damaged; the message names the offset.

@@ -89,6 +89,10 @@
 //! when slab pages move between size classes. [`Cache::stats`] counts what happened; [`Cache::metrics`] has the names
 //! that operators of memcached and Redis know.
 //!
+//! # Snapshots
+//! With the feature `snapshot`, `Cache::snapshot_to` saves what the cache holds at one moment while it is in use, and
+//! `Cache::restore_from` brings it back, into a cache of any size and policy. `docs/snapshots.md` has it in full.
+//!
 //! # Seeing inside
 //! [`CacheBuilder::miss_ratio_curve`] estimates what the cache would miss with half, twice and four times its memory.
 //! With the feature `metrics`, `MetricsPublisher` gives all figures to exporters such as Prometheus'; with the feature
@@ -160,6 +164,9 @@ pub mod policy;
 mod publish;
 mod shard;
 mod slab;
+#[cfg(feature = "snapshot")]
+#[cfg_attr(docsrs, doc(cfg(feature = "snapshot")))]
+pub mod snapshot;
 mod stats;
 pub mod storage;
 mod sync;

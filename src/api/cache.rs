@@ -216,6 +216,12 @@ impl Cache {
         Ok(Cache { owner: Arc::new(owner), namespace: 0 })
     }
 
+    /// The engine, for what may outlive this handle.
+    #[cfg(feature = "snapshot")]
+    pub(crate) fn engine_arc(&self) -> &Arc<Engine> {
+        &self.owner.engine
+    }
+
     pub(super) fn appending(&self) -> &Mutex<Option<Appending>> {
         &self.owner.appending
     }

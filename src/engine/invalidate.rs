@@ -80,6 +80,7 @@ impl Engine {
         removed: &mut u64,
     ) -> Option<u64> {
         self.before();
+        self.before_write();
         if self.ctx.effects.is_follower() {
             return None;
         }

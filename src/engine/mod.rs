@@ -13,6 +13,7 @@
 //! | `apply` | effects that come from a log or a primary |
 //! | `relog` | all that is in the cache, for a log; replay; what concerns logs |
 //! | `upkeep` | clearing, limits, maintenance |
+//! | `saving` `restoring` | snapshots: the cut and the walk; items on their way back in (feature `snapshot`) |
 //! | `sample` | what the miss-ratio curve is told |
 //! | `report` | what memory is used for, what was counted |
 
@@ -27,7 +28,11 @@ mod ops;
 mod relog;
 mod report;
 mod reserve;
+#[cfg(feature = "snapshot")]
+mod restoring;
 mod sample;
+#[cfg(feature = "snapshot")]
+mod saving;
 #[cfg(test)]
 mod tests;
 mod update;
@@ -57,6 +62,10 @@ pub(crate) use numbers::Arithmetic;
 pub(crate) use ops::{Condition, Expiry, Outcome, Reading, SetSpec, Swap};
 pub(crate) use report::{ClassReport, ShardReport};
 pub(crate) use reserve::Reserved;
+#[cfg(feature = "snapshot")]
+pub(crate) use restoring::{Landed, LargeLanding};
+#[cfg(feature = "snapshot")]
+pub(crate) use saving::Walk;
 pub(crate) use update::{Effect, Seen};
 pub(crate) use walk::Visited;
 
@@ -149,6 +158,8 @@ pub(crate) struct Engine {
     estimate: Option<Box<Estimate>>,
     /// Keys whose sample number is below this are in the curve's sample: none without a curve.
     sampled_below: AtomicU64,
+    #[cfg(feature = "snapshot")]
+    saver: saving::Saver,
 }
 
 impl Engine {
@@ -197,6 +208,8 @@ impl Engine {
             logging: relog::Logging::default(),
             estimate: None,
             sampled_below: AtomicU64::new(0),
+            #[cfg(feature = "snapshot")]
+            saver: saving::Saver::default(),
         };
         engine.ctx.arena.ledger.force(Account::Side, size_of::<Engine>() as u64 + curve_bytes);
         if curve_bytes > 0 {
@@ -303,6 +316,7 @@ impl Engine {
         hash: u64,
         mut op: impl FnMut(&mut Locked<'_>, &mut Prepaid) -> std::result::Result<R, Shortage>,
     ) -> Result<R> {
+        self.before_write();
         let shard = self.shard(hash);
         shard.prefetch(hash);
         let mut prepaid = Prepaid::default();
@@ -325,6 +339,16 @@ impl Engine {
         };
         self.ctx.arena.settle(prepaid);
         result
+    }
+
+    /// Before a lock is taken to write: see the method of this name for snapshots.
+    #[cfg(not(feature = "snapshot"))]
+    #[inline(always)]
+    pub(crate) fn before_write(&self) {}
+
+    #[cfg(not(feature = "snapshot"))]
+    fn is_behind(&self) -> bool {
+        false
     }
 
     /// Finds memory that a shard lacks. An error when there is none, or when many rounds have not freed any.

@@ -525,6 +525,7 @@ impl Engine {
     /// Gives a value another deadline. False if there is no value.
     pub(crate) fn touch(&self, key: Key<'_>, expiry: Expiry) -> Result<bool> {
         self.before();
+        self.before_write();
         self.ctx.check_log()?;
         let now_done = {
             let mut locked = self.shard(key.hash).lock(&self.ctx);
@@ -560,6 +561,7 @@ impl Engine {
     /// Reads a value and changes when it ends, in one hold of the lock.
     pub(crate) fn get_and_touch(&self, key: Key<'_>, expiry: Expiry) -> Result<Option<Reading<'_>>> {
         self.before();
+        self.before_write();
         self.ctx.check_log()?;
         let (shard, session) = (self.shard(key.hash), self.ctx.sessions.current());
         let count = |hit: bool| {
@@ -635,6 +637,7 @@ impl Engine {
     /// Takes a value's deadline away. False if there is no value, or it has none, or the log does not take it.
     pub(crate) fn persist(&self, key: Key<'_>) -> bool {
         self.before();
+        self.before_write();
         if self.ctx.check_log().is_err() {
             return false;
         }
@@ -681,6 +684,7 @@ impl Engine {
         look: impl FnOnce(ItemRef<'_>) -> R,
     ) -> Option<R> {
         self.before();
+        self.before_write();
         if self.ctx.effects.is_follower() {
             return None;
         }

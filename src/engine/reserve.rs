@@ -84,6 +84,7 @@ impl Engine {
         }
         let Some(filling) = &reserved.filling else { return Ok(Outcome::default()) };
         self.before();
+        self.before_write();
         self.ctx.check_log()?;
         let key = Key { namespace: reserved.namespace, bytes: &reserved.key, hash: reserved.hash };
         let mut locked = self.shard(key.hash).lock(&self.ctx);

@@ -149,6 +149,7 @@ impl Engine {
         let mut prepaid = Prepaid::at_once();
         let mut patience = Patience::default();
         let result = loop {
+            self.before_write();
             // Listeners are told when all the locks were given back.
             let _later = self.ctx.hub.hold_back();
             let mut locks = self.lock_all(keys);

@@ -362,7 +362,8 @@ impl Engine {
             self.shrink_to_limit(|| used() >= budget);
         }
         let (mut done, mut moves) = (false, MOVES);
-        while !done && used() < budget {
+        // What a sweep removes may have to be saved first: not while a snapshot is behind.
+        while !done && used() < budget && !self.is_behind() {
             done = true;
             for shard in &self.shards {
                 done &= !shard.upkeep_once(&self.ctx);

@@ -55,7 +55,23 @@ struct State {
     halves: [HalfState; 2],
     /// The half that new entries go to.
     active: usize,
+    /// While a snapshot is under way: how it was when that began.
+    #[cfg(feature = "snapshot")]
+    before: Option<Before>,
 }
+
+/// What a snapshot has to know of the past: the numbers that tags had at its cut, of those that were invalidated both
+/// before the cut and after. For all others, the table itself tells.
+#[cfg(feature = "snapshot")]
+#[derive(Debug)]
+struct Before {
+    cut: u64,
+    numbers: std::collections::HashMap<u64, u64>,
+}
+
+/// Bytes charged for a tag that is remembered for a snapshot.
+#[cfg(feature = "snapshot")]
+const REMEMBERED: u64 = 48;
 
 /// See the module.
 #[derive(Debug)]
@@ -145,6 +161,13 @@ impl TagTable {
             }
             state.active = other;
         }
+        #[cfg(feature = "snapshot")]
+        if let Some(before) = &mut state.before {
+            let last = halves.iter().map(|half| Self::last(half, tag)).max().unwrap_or_default();
+            if last != 0 && last <= before.cut && before.numbers.insert(tag, last).is_none() {
+                ledger.force(Account::Side, REMEMBERED);
+            }
+        }
         let active = state.active;
         let mut at = tag as usize;
         loop {
@@ -161,6 +184,37 @@ impl TagTable {
         state.halves[active].newest = number;
         self.sequence.store(number, Release);
         Ok(())
+    }
+
+    /// Begins to remember how it is now, for a snapshot. The number of the last invalidation.
+    #[cfg(feature = "snapshot")]
+    pub(crate) fn cut(&self) -> u64 {
+        let mut state = self.state.lock();
+        let cut = self.sequence.load(Relaxed);
+        state.before = Some(Before { cut, numbers: std::collections::HashMap::new() });
+        cut
+    }
+
+    /// Forgets what was remembered for a snapshot.
+    #[cfg(feature = "snapshot")]
+    pub(crate) fn forget_cut(&self, ledger: &Ledger) {
+        if let Some(before) = self.state.lock().before.take() {
+            ledger.release(Account::Side, before.numbers.len() as u64 * REMEMBERED);
+        }
+    }
+
+    /// Whether one of an item's tags had been invalidated since it was stored when a snapshot's `cut` was made.
+    #[cfg(feature = "snapshot")]
+    pub(crate) fn had_invalidated(&self, item: ItemRef<'_>, cut: u64) -> bool {
+        let stored = item.sequence();
+        let (true, Some(halves)) = (stored < cut, self.halves.get()) else { return false };
+        let state = self.state.lock();
+        let at_cut = |tag: u64| {
+            let last = halves.iter().map(|half| Self::last(half, tag)).max().unwrap_or_default();
+            let before = || state.before.as_ref().and_then(|before| before.numbers.get(&tag)).copied();
+            if last <= cut { last } else { before().unwrap_or_default() }
+        };
+        item.tags().as_slice().iter().any(|&tag| at_cut(tag) > stored)
     }
 
     /// Drops what concerns no item any more, because all shards were swept up to `swept`.

@@ -68,6 +68,22 @@ impl KeyHasher {
         (hash >> 1 >> (63 - self.shard_bits)) as usize
     }
 
+    /// Which of `regions` equal parts of its shard's hashes a hash is in.
+    #[cfg(feature = "snapshot")]
+    pub(crate) fn region(&self, hash: u64, regions: u64) -> u64 {
+        home(hash, self.shard_bits, regions)
+    }
+
+    /// The first and the last hash of neighbouring regions of a shard.
+    #[cfg(feature = "snapshot")]
+    pub(crate) fn bounds(&self, shard: usize, (first, last): (u64, u64), regions: u64) -> (u64, u64) {
+        // The least x such that x * regions / 2^64 is at least the region's number.
+        let begin = |region: u64| (u128::from(region) << 64).div_ceil(u128::from(regions));
+        let begins = begin(first) >> self.shard_bits;
+        let ends = ((begin(last + 1) - 1) >> self.shard_bits) as u64;
+        (self.first_of(shard) + begins as u64, self.first_of(shard) + ends)
+    }
+
     /// The first hash of a shard.
     pub(crate) fn first_of(&self, shard: usize) -> u64 {
         if self.shard_bits == 0 { 0 } else { (shard as u64) << (64 - self.shard_bits) }
@@ -124,6 +140,21 @@ mod tests {
         assert!(places.is_sorted());
         assert!(hashes.iter().all(|&h| hasher.first_of(hasher.shard(h)) <= h));
         assert_eq!(KeyHasher::new(1, 0).shard(u64::MAX), 0);
+    }
+
+    #[cfg(feature = "snapshot")]
+    #[test]
+    fn bounds_of_regions_hold_all_their_hashes() {
+        for (shard_bits, regions) in [(0, 1), (0, 8), (4, 77), (10, 1_000_003)] {
+            let hasher = KeyHasher::new(1, shard_bits);
+            let hashes = (0..1000u32).map(|i| hasher.hash(0, &i.to_le_bytes())).chain([0, u64::MAX]);
+            for hash in hashes {
+                let (shard, region) = (hasher.shard(hash), hasher.region(hash, regions));
+                let (first, last) = hasher.bounds(shard, (region, region), regions);
+                assert!(region < regions && (first..=last).contains(&hash), "{hash:x}");
+                assert_eq!((hasher.shard(first), hasher.shard(last)), (shard, shard));
+            }
+        }
     }
 
     #[test]

@@ -152,6 +152,9 @@ impl Session {
 pub(crate) struct Sessions {
     id: u64,
     all: RwLock<Vec<Arc<Session>>>,
+    /// What a snapshot holds until it is written: as if a reader announced it.
+    #[cfg(feature = "snapshot")]
+    pins: parking_lot::Mutex<Vec<u64>>,
 }
 
 thread_local! {
@@ -177,7 +180,12 @@ impl Drop for Mine {
 impl Sessions {
     pub(crate) fn new() -> Sessions {
         static NEXT: StdAtomicU64 = StdAtomicU64::new(1);
-        Sessions { id: NEXT.fetch_add(1, Relaxed), all: RwLock::new(Vec::new()) }
+        Sessions {
+            id: NEXT.fetch_add(1, Relaxed),
+            all: RwLock::new(Vec::new()),
+            #[cfg(feature = "snapshot")]
+            pins: parking_lot::Mutex::default(),
+        }
     }
 
     /// The calling thread's session.
@@ -239,8 +247,26 @@ impl Sessions {
         for session in self.all.read().iter() {
             found.extend(session.hazards.iter().map(|h| h.load(SeqCst)).filter(|&raw| raw != 0));
         }
+        #[cfg(feature = "snapshot")]
+        found.extend(self.pins.lock().iter().copied());
         found.sort_unstable();
         found
+    }
+
+    /// Announces an item until it is [let go](Self::unpin). The lock of its shard is held, and the index leads to it:
+    /// so whoever takes it out of the index later, under that lock, finds it announced.
+    #[cfg(feature = "snapshot")]
+    pub(super) fn pin(&self, locator: Locator) {
+        self.pins.lock().push(locator.raw());
+    }
+
+    /// Takes back one announcement of [`pin`](Self::pin).
+    #[cfg(feature = "snapshot")]
+    pub(super) fn unpin(&self, locator: Locator) {
+        let mut pins = self.pins.lock();
+        if let Some(at) = pins.iter().position(|&raw| raw == locator.raw()) {
+            pins.swap_remove(at);
+        }
     }
 
     pub(crate) fn count(&self) -> usize {

@@ -27,5 +27,7 @@ mod tests;
 
 pub(crate) use hash::{Key, KeyHasher};
 pub(crate) use hazard::{Counter, Session, Sessions};
+#[cfg(feature = "snapshot")]
+pub(crate) use reader::Kept;
 pub(crate) use reader::{Held, Pinned};
 pub(crate) use table::{Place, Search, Table};

@@ -157,6 +157,35 @@ impl<'a> Pinned<'a> {
     }
 }
 
+/// An item whose bytes a snapshot has yet to write. It stays where it is until this is [released](Self::release): a pin
+/// that is merely dropped holds its item for good.
+#[cfg(feature = "snapshot")]
+#[derive(Debug)]
+pub(crate) struct Kept {
+    locator: Locator,
+}
+
+#[cfg(feature = "snapshot")]
+impl Kept {
+    /// Keeps an item that the caller has found in the index under its shard's lock, which it still holds.
+    pub(crate) fn new(sessions: &super::Sessions, locator: Locator) -> Kept {
+        sessions.pin(locator);
+        Kept { locator }
+    }
+
+    /// Its value.
+    pub(crate) fn value<'a>(&'a self, arena: &'a Arena) -> &'a [u8] {
+        // SAFETY: pinned in `new`, when the index led to it, and until `release`, which takes this value away: its
+        // chunk is not reused, and a published value's bytes do not change.
+        unsafe { arena.item(self.locator) }.value()
+    }
+
+    /// Lets the item go.
+    pub(crate) fn release(self, sessions: &super::Sessions) {
+        sessions.unpin(self.locator);
+    }
+}
+
 impl Drop for Pinned<'_> {
     #[inline(always)]
     fn drop(&mut self) {

@@ -22,6 +22,8 @@
 //!    other place of one, is inside.
 
 use super::bucket::{Bucket, SLOTS, WORDS};
+#[cfg(feature = "snapshot")]
+use super::hash::DISTANCES;
 use super::hash::{distance, home, tag};
 use super::words::Words;
 use crate::error::Result;
@@ -322,6 +324,43 @@ impl Table {
         for at in first..=last.min(self.buckets() - 1) {
             self.each_in_bucket(at, &mut each);
         }
+    }
+
+    /// Shows every item whose hash lies in `[from, to]`, each once, and some others near: the visitor compares the
+    /// hash. For a few homes only their own buckets are looked at, eight a home; for many, a stretch of the table.
+    #[cfg(feature = "snapshot")]
+    pub(crate) fn each_homed(&self, from: u64, to: u64, mut each: impl FnMut(Place, Slot)) {
+        let g = &*self.geometry;
+        let (small, big) = (g.small.load(Ordering::Acquire), g.big.load(Ordering::Acquire));
+        let homes = |buckets| home(from, self.shard_bits, buckets)..=home(to, self.shard_bits, buckets);
+        // Between two sizes, either may count for an item.
+        let (small, big) = (homes(small), homes(big));
+        let is_mine = |home: &u64| big.contains(home) || small.contains(home);
+        let mut look = |at: u64| {
+            let bucket = self.bucket(at);
+            for slot in 0..SLOTS {
+                let word = Slot(bucket.slot(slot).load(Ordering::Acquire));
+                if word.locator().is_some() && bucket.home_of(at, slot).is_some_and(|home| is_mine(&home)) {
+                    each(Place { bucket: at, slot }, word);
+                }
+            }
+        };
+        let last = self.buckets() - 1;
+        if big.end() - big.start() > 3 {
+            let stretch = |homes: &std::ops::RangeInclusive<u64>| (*homes.start(), (homes.end() + SPILL).min(last));
+            let (first, second) = (stretch(&big), stretch(&small));
+            (first.0..=first.1).for_each(&mut look);
+            (second.0..=second.1).filter(|at| !(first.0..=first.1).contains(at)).for_each(look);
+            return;
+        }
+        let places = |home: u64| std::iter::once(home).chain(DISTANCES.iter().map(move |d| home + d));
+        let mut at: smallvec::SmallVec<[u64; 64]> = big.clone().flat_map(places).collect();
+        if small != big {
+            at.extend(small.clone().flat_map(places));
+        }
+        at.sort_unstable();
+        at.dedup();
+        at.into_iter().filter(|&at| at <= last).for_each(look);
     }
 
     /// How many hashes one bucket stands for: the stride of a cursor.

@@ -8,7 +8,7 @@
 //! moved.
 
 use super::sample::Sampler;
-use super::{Bits, Candidate, Shared, Store, mix};
+use super::{Arrival, Bits, Candidate, Shared, Store, mix};
 
 const STAMP_BITS: u32 = 14;
 const STAMP: u64 = (1 << STAMP_BITS) - 1;
@@ -54,7 +54,12 @@ impl<H: Copy + PartialEq> Lfu<H> {
         self.sampler.least(store, self.volatile, |bits| rank(clock, bits))
     }
 
-    pub(crate) fn insert(&mut self, shared: &Shared) -> Bits {
+    pub(crate) fn insert(&mut self, shared: &Shared, arrival: &Arrival) -> Bits {
+        if let Some(age) = arrival.age {
+            // It comes from a snapshot: time stands still, so that those that come first do not look older.
+            let stamp = self.clock.wrapping_sub(u64::from(age).min(STAMP)) & STAMP;
+            return pack(arrival.uses.min(COUNTER_MAX), stamp as u32);
+        }
         self.since_tick += 1;
         self.since_noise += 1;
         if self.since_tick >= self.quantum {
@@ -73,6 +78,11 @@ impl<H: Copy + PartialEq> Lfu<H> {
     /// The bits of an item whose history is not known.
     pub(crate) fn start(&self) -> Bits {
         pack(START, (self.clock & STAMP) as u32)
+    }
+
+    #[cfg(feature = "snapshot")]
+    pub(crate) fn rank(&self, bits: Bits) -> super::Rank {
+        super::Rank::new(false, bits >> STAMP_BITS, super::rank::ticks_since(self.clock, bits, STAMP))
     }
 
     pub(crate) fn maintain<S: Store>(&mut self, store: &S) {

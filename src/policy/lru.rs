@@ -6,7 +6,7 @@
 //! the clock at the last use. A hit: one load and a comparison; one compare-and-swap when the clock moved.
 
 use super::sample::Sampler;
-use super::{Bits, Candidate, POLICY_BITS, Shared, Store};
+use super::{Arrival, Bits, Candidate, POLICY_BITS, Shared, Store};
 
 const STAMP: u64 = (1 << POLICY_BITS) - 1;
 /// Ticks of the clock while as many items arrive as the cache holds.
@@ -32,7 +32,11 @@ impl<H: Copy + PartialEq> Lru<H> {
         self.sampler.least(store, self.volatile, |bits| clock - age(clock, bits))
     }
 
-    pub(crate) fn insert(&mut self, shared: &Shared) -> Bits {
+    pub(crate) fn insert(&mut self, shared: &Shared, arrival: &Arrival) -> Bits {
+        if let Some(age) = arrival.age {
+            // It comes from a snapshot: time stands still, so that those that come first do not look older.
+            return (self.clock.wrapping_sub(u64::from(age)) & STAMP) as Bits;
+        }
         self.since_tick += 1;
         if self.since_tick >= self.quantum {
             self.since_tick = 0;
@@ -44,6 +48,11 @@ impl<H: Copy + PartialEq> Lru<H> {
 
     pub(crate) fn stamp(&self) -> Bits {
         (self.clock & STAMP) as Bits
+    }
+
+    #[cfg(feature = "snapshot")]
+    pub(crate) fn rank(&self, bits: Bits) -> super::Rank {
+        super::Rank::new(false, 0, super::rank::ticks_since(self.clock, bits, STAMP))
     }
 
     pub(crate) fn maintain<S: Store>(&mut self, store: &S) {

@@ -9,6 +9,8 @@ mod kind;
 mod lfu;
 mod lru;
 mod miniature;
+#[cfg(feature = "snapshot")]
+mod rank;
 mod ring;
 mod s3fifo;
 mod sample;
@@ -23,6 +25,8 @@ mod value;
 
 pub use kind::{EvictionPolicy, Objective};
 pub(crate) use miniature::{Incoming, Miniature};
+#[cfg(feature = "snapshot")]
+pub(crate) use rank::Rank;
 pub(crate) use sample::draws_for;
 pub(crate) use shared::Shared;
 pub use simulator::Simulator;
@@ -96,6 +100,17 @@ pub(crate) struct Arrival {
     from: Option<u8>,
     /// Its uses, this one included.
     uses: u32,
+    /// Of an item that comes out of a snapshot: how long before that it was used last, in ticks of the policy's clock.
+    age: Option<u32>,
+}
+
+#[cfg(feature = "snapshot")]
+impl Arrival {
+    /// The same item with the rank that it had in another cache.
+    pub(crate) fn ranked(self, rank: Rank) -> Arrival {
+        let from = rank.protected.then_some(value::PROTECTED as u8);
+        Arrival { from, uses: u32::from(rank.uses), age: Some(u32::from(rank.age)), ..self }
+    }
 }
 
 /// Who makes room.
@@ -163,7 +178,7 @@ impl<H: Copy + PartialEq> Policy<H> {
             _ => None,
         };
         let (from, uses) = remembered.map_or((None, 1), |(region, uses)| (Some(region as u8), uses));
-        Arrival { hash, size, from, uses }
+        Arrival { hash, size, from, uses, age: None }
     }
 
     /// Who leaves to make room: for an item that arrives, or for something else (the limit was lowered, a table grows,
@@ -192,10 +207,16 @@ impl<H: Copy + PartialEq> Policy<H> {
     pub(crate) fn insert(&mut self, shared: &Shared, arrival: Arrival) -> Bits {
         match &mut self.state {
             State::Value(value) => value.insert(shared, &arrival),
-            State::Lru(lru) => lru.insert(shared),
-            State::Lfu(lfu) => lfu.insert(shared),
-            State::S3Fifo(s3) => s3.insert(arrival.hash, arrival.size, arrival.from.is_some()),
-            State::Sieve(sieve) => sieve.insert(arrival.hash, arrival.size),
+            State::Lru(lru) => lru.insert(shared, &arrival),
+            State::Lfu(lfu) => lfu.insert(shared, &arrival),
+            State::S3Fifo(s3) => {
+                let bits = s3.insert(arrival.hash, arrival.size, arrival.from.is_some());
+                if arrival.age.is_some() { s3fifo::with_uses(bits, arrival.uses) } else { bits }
+            }
+            State::Sieve(sieve) => {
+                let bits = sieve.insert(arrival.hash, arrival.size);
+                if arrival.age.is_some() && arrival.uses > 0 { sieve::used(bits) } else { bits }
+            }
             State::Random { .. } | State::Ttl(_) | State::NoEviction => 0,
         }
     }
@@ -247,6 +268,33 @@ impl<H: Copy + PartialEq> Policy<H> {
             State::S3Fifo(s3) => s3.insert(hash, size, true),
             State::Sieve(sieve) => sieve.insert(hash, size),
             State::Random { .. } | State::Ttl(_) | State::NoEviction => 0,
+        }
+    }
+
+    /// What this policy knows of an item, for a snapshot.
+    #[cfg(feature = "snapshot")]
+    pub(crate) fn rank(&self, bits: Bits) -> Rank {
+        match &self.state {
+            State::Value(value) => value.rank(bits),
+            State::Lru(lru) => lru.rank(bits),
+            State::Lfu(lfu) => lfu.rank(bits),
+            State::S3Fifo(_) => s3fifo::rank(bits),
+            State::Sieve(_) => sieve::rank(bits),
+            State::Random { .. } | State::Ttl(_) | State::NoEviction => Rank::default(),
+        }
+    }
+
+    /// What the default policy has learnt of the share that newcomers need.
+    #[cfg(feature = "snapshot")]
+    pub(crate) fn share(&self) -> Option<f64> {
+        if let State::Value(value) = &self.state { Some(value.share()) } else { None }
+    }
+
+    /// Begins with a share that was learnt elsewhere.
+    #[cfg(feature = "snapshot")]
+    pub(crate) fn set_share(&mut self, share: f64) {
+        if let State::Value(value) = &mut self.state {
+            value.set_share(share);
         }
     }
 

@@ -65,6 +65,16 @@ pub(crate) fn used(bits: Bits) -> Bits {
     if bits & USES == USES { bits } else { bits + (1 << USES_SHIFT) }
 }
 
+/// The bits of an item that was used so often.
+pub(super) fn with_uses(bits: Bits, uses: u32) -> Bits {
+    bits & !USES | uses.min(3) << USES_SHIFT
+}
+
+#[cfg(feature = "snapshot")]
+pub(super) fn rank(bits: Bits) -> super::Rank {
+    super::Rank::new(bits & MAIN != 0, (bits & USES) >> USES_SHIFT, 0)
+}
+
 /// Whether `bits` are those of the item that this ring entry was pushed for.
 fn entry_of(queue: Bits, position: u64) -> impl Fn(Bits) -> bool {
     let wanted = queue | position as Bits & SEQUENCE;

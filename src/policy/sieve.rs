@@ -39,6 +39,11 @@ pub(crate) fn used(bits: Bits) -> Bits {
     bits | VISITED
 }
 
+#[cfg(feature = "snapshot")]
+pub(super) fn rank(bits: Bits) -> super::Rank {
+    super::Rank::new(false, u32::from(bits & VISITED != 0), 0)
+}
+
 /// Whether `bits` are those of the item that this ring entry was pushed for.
 fn entry_of(ring: usize, position: u64) -> impl Fn(Bits) -> bool {
     let wanted = place(ring, position);

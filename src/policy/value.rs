@@ -407,7 +407,8 @@ impl<H: Copy + PartialEq> Value<H> {
     pub(crate) fn insert(&mut self, shared: &Shared, arrival: &Arrival) -> Bits {
         let region = if arrival.from.is_some() { PROTECTED } else { PROBATION };
         shared.enters(region, arrival.size);
-        pack(region, arrival.uses, self.scale.stamp(region))
+        let age = arrival.age.unwrap_or_default();
+        pack(region, arrival.uses.clamp(1, USES_MAX), self.scale.stamp(region).wrapping_sub(age) & STAMP)
     }
 
     pub(crate) fn evicted(&mut self, shared: &Shared, hash: u64, bits: Bits, size: u32) {
@@ -456,6 +457,23 @@ impl<H: Copy + PartialEq> Value<H> {
         self.scale.gains.follow(mean + (mean_size(store) - mean) / 8.0, store.largest());
         let (items, budget) = (store.items(), ghost_budget(store));
         Ghost::maintain(&mut self.ghost, items, budget, GHOST_SLOTS, granted)
+    }
+
+    #[cfg(feature = "snapshot")]
+    pub(crate) fn rank(&self, bits: Bits) -> super::Rank {
+        let of = region(bits);
+        let clock = self.scale.clock[of] >> FRACTION_BITS;
+        super::Rank::new(of == PROTECTED, uses(bits), super::rank::ticks_since(clock, bits, u64::from(STAMP)))
+    }
+
+    #[cfg(feature = "snapshot")]
+    pub(crate) fn share(&self) -> f64 {
+        self.share
+    }
+
+    #[cfg(feature = "snapshot")]
+    pub(crate) fn set_share(&mut self, share: f64) {
+        self.share = share.clamp(SHARE_MIN, SHARE_MAX);
     }
 
     pub(crate) fn memory(&self) -> u64 {

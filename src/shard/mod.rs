@@ -12,13 +12,14 @@
 //! | `upkeep` | table size, policy upkeep, ledger |
 //! | `view` | what the policy sees |
 //! | `limbo` | chunks that wait for readers |
+//! | `saving` | what a snapshot has of a shard; the hook before a change (feature `snapshot`) |
 //!
 //! Invariants:
 //! 1. A key's hash names its shard; all that happens to the key happens under that shard's lock, reads excepted.
 //! 2. Lock order: shards by number, then the arena's free list. Nothing else is locked under a shard's lock but the
-//!    list of sessions, the stripes of loads in flight, queues of notices and the queue of effects. No code of the user
-//!    runs under it but the clock; what listeners are to be told is queued, and told when the lock was given back
-//!    (`Drop for Locked`).
+//!    list of sessions, the stripes of loads in flight, queues of notices and of effects, a snapshot's buffer and the
+//!    tags' table. No code of the user runs under it but the clock; what listeners are to be told is queued, and told
+//!    when the lock was given back (`Drop for Locked`).
 //! 3. An item in the table is counted: in `items`, its chunk in `chunk_bytes`, in the policy, and, if it has an end,
 //!    in its unit's `with_end` and `volatile_items`, with its unit's deadline at or before its end. If its generation
 //!    is current it is counted in its namespace too.
@@ -28,6 +29,8 @@ mod effects;
 mod limbo;
 mod namespaces;
 mod read;
+#[cfg(feature = "snapshot")]
+mod saving;
 mod space;
 mod sweep;
 mod upkeep;
@@ -54,6 +57,8 @@ pub(crate) use effects::{TagBytes, item_of};
 pub(crate) use limbo::Limbo;
 pub(crate) use namespaces::Namespaces;
 pub(crate) use read::Read;
+#[cfg(feature = "snapshot")]
+pub(crate) use saving::{Cut, Prepared};
 pub(crate) use space::{For, Progress, Room, Shortage};
 pub(crate) use upkeep::homes_for;
 pub(crate) use view::Handle;
@@ -144,6 +149,9 @@ pub(crate) struct Core {
     random: u64,
     /// Where the item that was stored last is, or was.
     newest: Option<UnitId>,
+    /// What a snapshot that is under way has of this shard.
+    #[cfg(feature = "snapshot")]
+    saving: Option<Box<saving::Saving>>,
 }
 
 impl Core {
@@ -187,6 +195,8 @@ impl Shard {
             adopting: None,
             random: seed | 1,
             newest: None,
+            #[cfg(feature = "snapshot")]
+            saving: None,
         };
         let shard = Shard { table, shared: Shared::new(policy, objective), core: Mutex::new(core) };
         shard.lock(ctx).charge_start();

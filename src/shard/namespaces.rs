@@ -39,6 +39,20 @@ impl Namespaces {
         self.generations[usize::from(namespace)].load(Acquire)
     }
 
+    /// The generations of all namespaces as they were at one moment.
+    #[cfg(feature = "snapshot")]
+    pub(crate) fn all(&self) -> [u8; 256] {
+        loop {
+            let clears = self.clears();
+            let generations = std::array::from_fn(|namespace| self.generation(namespace as u8));
+            // A clear counts itself after it is done. If none did meanwhile, at most the one that is under way was seen
+            // here, and that one may be taken for done.
+            if self.clears() == clears {
+                return generations;
+            }
+        }
+    }
+
     /// Number of clears so far: what a sweep that begins now will have dealt with.
     pub(crate) fn clears(&self) -> u64 {
         self.clears.load(Acquire)

@@ -206,6 +206,8 @@ impl Locked<'_> {
 
     /// Takes an item out of the table, for a reason.
     pub(crate) fn remove(&mut self, found: Found, cause: Cause) {
+        #[cfg(feature = "snapshot")]
+        self.before_removal(found);
         let hash = if cause == Cause::Evicted { self.hash_of(found.locator) } else { 0 };
         let last = self.shard.table.remove(found.place);
         let size = self.count_out(found.locator);
@@ -302,6 +304,8 @@ impl Locked<'_> {
         arrival: Option<Arrival>,
         origin: Origin,
     ) -> Result<(), Error> {
+        #[cfg(feature = "snapshot")]
+        self.before_change(hash);
         let volatile = self.item(locator).has_end();
         if let Some(old) = old {
             let Some(cause) = self.end_of(self.item(old.locator)) else {
@@ -455,6 +459,8 @@ impl Locked<'_> {
 
     /// Changes when an item ends, in place. False if its header cannot hold that: it has to be stored anew.
     pub(crate) fn set_deadline(&mut self, found: Found, deadline: u64) -> bool {
+        #[cfg(feature = "snapshot")]
+        self.before_change_of(found);
         let item = self.item(found.locator);
         let had_end = item.has_end();
         if !item.set_deadline(deadline) {

@@ -1,0 +1,182 @@
+//! Items out of a snapshot: stored with everything they had, rank included, unless a newer value is there.
+
+use super::{Engine, Key};
+use crate::error::Result;
+use crate::policy::Arrival;
+use crate::shard::{For, Locked, New, Origin, Room, Stored};
+use crate::slab::{Attributes, Filling};
+use crate::snapshot::record::Record;
+
+/// What became of an item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Landed {
+    Stored,
+    /// Its time is over.
+    Expired,
+    /// Its key has a value already, written since.
+    Newer,
+    /// The policy did not take it.
+    TurnedAway,
+}
+
+/// A large item on its way in.
+#[derive(Debug)]
+pub(crate) struct LargeLanding {
+    filling: Filling,
+    arrival: Arrival,
+    attributes: Attributes,
+    hash: u64,
+    key: Box<[u8]>,
+    fetched: bool,
+}
+
+impl LargeLanding {
+    /// The next bytes of the value; false if that are too many.
+    pub(crate) fn push(&mut self, bytes: &[u8]) -> bool {
+        self.filling.push(bytes) == bytes.len()
+    }
+
+    pub(crate) fn is_whole(&self) -> bool {
+        self.filling.filled() == self.filling.len()
+    }
+}
+
+/// Tokens are given from so many above the highest of a snapshot on: its source may have given some since.
+const TOKENS_APART: u64 = 1 << 40;
+
+impl Engine {
+    /// What an item has beside key, value and tags.
+    fn landing_attributes(&self, record: &Record<'_>) -> Attributes {
+        let ctx = &self.ctx;
+        let (idle_ms, used) = record.idle.unwrap_or_default();
+        Attributes {
+            kind: record.kind,
+            namespace: record.namespace,
+            generation: ctx.namespaces.generation(record.namespace),
+            deadline: record.deadline_ms.map_or(0, |ms| ctx.since_start(ms)),
+            client_flags: record.client_flags,
+            token: record.token.filter(|_| ctx.settings.check_and_set),
+            idle_ms,
+            last_use: if idle_ms > 0 { ctx.since_start(used) } else { 0 },
+            tags: record.tags.len(),
+            sequence: if record.tags.len() > 0 { ctx.tags.sequence() } else { 0 },
+        }
+    }
+
+    fn is_past(&self, record: &Record<'_>) -> bool {
+        record.end_ms().is_some_and(|end| end <= self.ctx.to_unix(self.ctx.now()))
+    }
+
+    /// Stores an item of a snapshot, whose value is all there.
+    pub(crate) fn land(&self, record: &Record<'_>) -> Result<Landed> {
+        if self.is_past(record) {
+            return Ok(Landed::Expired);
+        }
+        self.before_write();
+        let key = self.key(record.namespace, record.key);
+        self.check_value(record.key.len(), record.value_len, 0)?;
+        let mut arrival = None;
+        self.write(key.hash, |locked, prepaid| {
+            if locked.find(key.hash, key.namespace, key.bytes).is_some() {
+                return Ok(Landed::Newer);
+            }
+            let parts: [&[u8]; 1] = [record.value];
+            let attributes = self.landing_attributes(record);
+            let tags = Some(&record.tags).filter(|tags| tags.len() > 0);
+            let (vlen, origin) = (record.value_len, Origin::Given);
+            let new = New { hash: key.hash, key: key.bytes, parts: &parts, vlen, attributes, tags, origin };
+            if arrival.is_none() {
+                arrival = Some(locked.announce(key.hash, new.item_len()).ranked(record.rank));
+            }
+            Ok(match locked.store(&new, None, false, &mut arrival, prepaid)? {
+                Stored::Yes => {
+                    if record.fetched {
+                        Self::mark_fetched(locked, key);
+                    }
+                    Landed::Stored
+                }
+                Stored::TurnedAway | Stored::Gone => Landed::TurnedAway,
+            })
+        })
+    }
+
+    fn mark_fetched(locked: &mut Locked<'_>, key: Key<'_>) {
+        if let Some(found) = locked.find(key.hash, key.namespace, key.bytes) {
+            locked.shard.table.rewrite(found.place, |slot| slot.with_fetched());
+        }
+    }
+
+    /// Takes memory for a large item, whose value comes in pieces.
+    pub(crate) fn begin_landing(&self, record: &Record<'_>) -> Result<std::result::Result<LargeLanding, Landed>> {
+        if self.is_past(record) {
+            return Ok(Err(Landed::Expired));
+        }
+        self.before_write();
+        let key = self.key(record.namespace, record.key);
+        self.check_value(record.key.len(), record.value_len, 0)?;
+        let mut known = None;
+        self.write(key.hash, |locked, prepaid| {
+            if locked.find(key.hash, key.namespace, key.bytes).is_some() {
+                return Ok(Err(Landed::Newer));
+            }
+            locked.check_table_room(1)?;
+            let attributes = self.landing_attributes(record);
+            let tags = Some(&record.tags).filter(|tags| tags.len() > 0);
+            let (vlen, origin) = (record.value_len, Origin::Given);
+            let new = New { hash: key.hash, key: key.bytes, parts: &[], vlen, attributes, tags, origin };
+            let arrival = *known.get_or_insert_with(|| locked.announce(key.hash, new.item_len()).ranked(record.rank));
+            let locator = match locked.stage(&new, For::Newcomer(&arrival), prepaid)? {
+                Room::At(locator) => locator,
+                Room::TurnedAway => return Ok(Err(Landed::TurnedAway)),
+            };
+            let filling = Filling::new(&mut locked.core.slab, &self.ctx.arena, locator);
+            let (hash, key) = (key.hash, key.bytes.into());
+            Ok(Ok(LargeLanding { filling, arrival, attributes, hash, key, fetched: record.fetched }))
+        })
+    }
+
+    /// Publishes a large item whose value has come, or gives its memory back.
+    pub(crate) fn end_landing(&self, landing: LargeLanding) -> Result<Landed> {
+        self.before_write();
+        let is_whole = landing.is_whole();
+        let LargeLanding { filling, arrival, mut attributes, hash, key, fetched } = landing;
+        let key = Key { namespace: attributes.namespace, bytes: &key, hash };
+        let mut locked = self.shard(hash).lock(&self.ctx);
+        let locator = filling.finish(&mut locked.core.slab, &self.ctx.arena);
+        let is_newer = locked.find(hash, key.namespace, key.bytes).is_some();
+        // Not the one of when it came, if its namespace was cleared since.
+        attributes.generation = self.ctx.namespaces.generation(key.namespace);
+        if is_newer || !is_whole || !locked.core.slab.rewrite_header(&self.ctx.arena, locator, &attributes) {
+            locked.retire_unpublished(locator);
+            return Ok(Landed::Newer);
+        }
+        locked.publish(hash, locator, Some(arrival))?;
+        if fetched {
+            Self::mark_fetched(&mut locked, key);
+        }
+        locked.after_write();
+        Ok(Landed::Stored)
+    }
+
+    /// Clears all namespaces, whoever decides about them otherwise.
+    pub(crate) fn empty(&self) {
+        for namespace in 0..=255 {
+            if namespace == 0 || self.len(namespace) > 0 {
+                self.clear_now(namespace);
+            }
+        }
+    }
+
+    /// What the policy of another cache had learnt, and the tokens it had given.
+    pub(crate) fn inherit(&self, share: Option<f64>, highest_token: u64) {
+        for shard in self.shards() {
+            let mut locked = shard.lock(&self.ctx);
+            if let Some(share) = share {
+                locked.core.policy.set_share(share);
+            }
+            if highest_token > 0 {
+                locked.skip_tokens(highest_token.saturating_add(TOKENS_APART));
+            }
+        }
+    }
+}
