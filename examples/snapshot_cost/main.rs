@@ -136,7 +136,8 @@ fn run(args: &Args) -> Result<(), String> {
     let folder = args.folder.join(format!("larder-snapshot-cost-{}", std::process::id()));
     std::fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
     let measured = (|| {
-        println_unless(args.json, &format!("{} items, {:.0} MB", units::count(args.count()), args.payload() / 1e6));
+        let (items, payload) = (units::count(args.count()), units::bytes(args.payload() as u64));
+        println_unless(args.json, &format!("{items} items, {payload} of keys and values"));
         larder_side::measure(args, &folder, |row| show(args, row)).map_err(|e| e.to_string())?;
         match &args.redis {
             Some(server) => redis_side::measure(args, server, &folder, |row| show(args, row)),
