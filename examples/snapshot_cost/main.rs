@@ -13,8 +13,6 @@ mod redis_side;
 mod command;
 #[path = "../support/process.rs"]
 mod process;
-#[path = "../support/rng.rs"]
-mod rng;
 #[path = "../support/units.rs"]
 mod units;
 
@@ -83,9 +81,13 @@ fn key_of(number: u64) -> [u8; KEY_LEN] {
 
 /// A value of which half can be compressed away.
 fn fill_value(value: &mut [u8], number: u64, generation: u8) {
-    let mut rng = rng::Rng::new(number ^ u64::from(generation) << 48);
     let half = value.len() / 2;
-    rng.fill(&mut value[..half]);
+    let mut state = number ^ u64::from(generation) << 48;
+    for eight in value[..half].chunks_mut(8) {
+        // Knuth's linear congruential generator: good enough not to be compressed.
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        eight.copy_from_slice(&(state ^ state >> 29).to_le_bytes()[..eight.len()]);
+    }
     value[half..].fill(generation);
 }
 
@@ -136,7 +138,8 @@ fn run(args: &Args) -> Result<(), String> {
     let folder = args.folder.join(format!("larder-snapshot-cost-{}", std::process::id()));
     std::fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
     let measured = (|| {
-        println_unless(args.json, &format!("{} items, {:.0} MB", units::count(args.count()), args.payload() / 1e6));
+        let (items, payload) = (units::count(args.count()), units::bytes(args.payload() as u64));
+        println_unless(args.json, &format!("{items} items, {payload} of keys and values"));
         larder_side::measure(args, &folder, |row| show(args, row)).map_err(|e| e.to_string())?;
         match &args.redis {
             Some(server) => redis_side::measure(args, server, &folder, |row| show(args, row)),
