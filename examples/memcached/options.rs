@@ -193,73 +193,73 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Asked, S
     let mut parser = lexopt::Parser::from_args(args);
     let mut options = Options::default();
     while let Some(arg) = parser.next().map_err(|e| e.to_string())? {
-        match arg {
-            Short('h') | Long("help") => return Ok(Asked::Help),
-            Short('V') | Long("version") => return Ok(Asked::Version),
-            Short('i') | Long("license") => return Ok(Asked::Licence),
-            arg => set(&mut options, &mut parser, arg)?,
+        let name = match arg {
+            Short(letter) => format!("-{letter}"),
+            Long(name) => format!("--{name}"),
+            Value(value) => return Err(format!("unexpected argument '{}'", value.to_string_lossy())),
+        };
+        match name.as_str() {
+            "-h" | "--help" => return Ok(Asked::Help),
+            "-V" | "--version" => return Ok(Asked::Version),
+            "-i" | "--license" => return Ok(Asked::Licence),
+            name => set(&mut options, &mut parser, name)?,
         }
     }
     check(&options)?;
     Ok(Asked::Serve(Box::new(options)))
 }
 
-fn set(options: &mut Options, parser: &mut lexopt::Parser, arg: lexopt::Arg<'_>) -> Result<(), String> {
-    let name = match &arg {
-        Short(letter) => format!("-{letter}"),
-        Long(name) => format!("--{name}"),
-        Value(value) => return Err(format!("unexpected argument '{}'", value.to_string_lossy())),
-    };
+fn set(options: &mut Options, parser: &mut lexopt::Parser, name: &str) -> Result<(), String> {
     let mut value = || -> Result<String, String> {
         let value = parser.value().map_err(|_| format!("{name} needs a value"))?;
         Ok(value.string().map_err(|e| format!("{name}: {e}"))?.trim_start().to_owned())
     };
-    match arg {
-        Short('p') | Long("port") => options.tcp_port = Some(number(&name, &value()?, -1, 65_535)?),
-        Short('U') | Long("udp-port") => options.udp_port = Some(number(&name, &value()?, -1, 65_535)?),
-        Short('l') | Long("listen") => options.listen.extend(list(&value()?)),
-        Short('s') | Long("unix-socket") => options.unix_socket = Some(absolute(&value()?)?),
-        Short('a') | Long("unix-mask") => options.unix_mask = octal(&name, &value()?)?,
-        Short('b') | Long("listen-backlog") => options.backlog = number(&name, &value()?, 1, i32::MAX)?,
-        Long("allow") => {
+    match name {
+        "-p" | "--port" => options.tcp_port = Some(number(name, &value()?, -1, 65_535)?),
+        "-U" | "--udp-port" => options.udp_port = Some(number(name, &value()?, -1, 65_535)?),
+        "-l" | "--listen" => options.listen.extend(list(&value()?)),
+        "-s" | "--unix-socket" => options.unix_socket = Some(absolute(&value()?)?),
+        "-a" | "--unix-mask" => options.unix_mask = octal(name, &value()?)?,
+        "-b" | "--listen-backlog" => options.backlog = number(name, &value()?, 1, i32::MAX)?,
+        "--allow" => {
             for network in list(&value()?) {
                 options.allow.push(network.parse()?);
             }
         }
-        Long("allow-file") => options.allow_file = Some(absolute(&value()?)?),
-        Short('Y') | Long("auth-file") => options.auth_file = Some(absolute(&value()?)?),
-        Short('S') | Long("enable-sasl") => options.sasl = true,
-        Short('A') | Long("enable-shutdown") => options.shutdown = true,
-        Short('F') | Long("disable-flush-all") => options.flush = false,
-        Short('X') | Long("disable-dumping") => options.dump = false,
-        Short('W') | Long("disable-watch") => options.watch = false,
-        Short('m') | Long("memory-limit") => options.memory = number(&name, &value()?, 1u64, 4 << 20)? << 20,
-        Short('M') | Long("disable-evictions") => options.evict = false,
-        Short('I') | Long("max-item-size") => options.max_item_size = item_size(&name, &value()?)?,
-        Short('f') | Long("slab-growth-factor") => options.factor = number(&name, &value()?, 1.001, 16.0)?,
-        Short('n') | Long("slab-min-size") => options.chunk_size = number(&name, &value()?, 1, 1 << 20)?,
-        Short('k') | Long("lock-memory") => options.lock_memory = true,
-        Short('L') | Long("enable-largepages") => options.large_pages = true,
-        Short('C') | Long("disable-cas") => options.cas = false,
-        Long("policy") => options.policy = Some(value()?.parse().map_err(|e: larder::Error| e.to_string())?),
-        Short('c') | Long("conn-limit") => options.connections = number(&name, &value()?, 1, 10_000_000)?,
-        Short('t') | Long("threads") => options.threads = number(&name, &value()?, 1, 1024)?,
-        Short('R') | Long("max-reqs-per-event") => {
-            options.requests_per_event = number(&name, &value()?, 1, 1_000_000_000)?;
+        "--allow-file" => options.allow_file = Some(absolute(&value()?)?),
+        "-Y" | "--auth-file" => options.auth_file = Some(absolute(&value()?)?),
+        "-S" | "--enable-sasl" => options.sasl = true,
+        "-A" | "--enable-shutdown" => options.shutdown = true,
+        "-F" | "--disable-flush-all" => options.flush = false,
+        "-X" | "--disable-dumping" => options.dump = false,
+        "-W" | "--disable-watch" => options.watch = false,
+        "-m" | "--memory-limit" => options.memory = number(name, &value()?, 1u64, 4 << 20)? << 20,
+        "-M" | "--disable-evictions" => options.evict = false,
+        "-I" | "--max-item-size" => options.max_item_size = item_size(name, &value()?)?,
+        "-f" | "--slab-growth-factor" => options.factor = number(name, &value()?, 1.001, 16.0)?,
+        "-n" | "--slab-min-size" => options.chunk_size = number(name, &value()?, 1, 1 << 20)?,
+        "-k" | "--lock-memory" => options.lock_memory = true,
+        "-L" | "--enable-largepages" => options.large_pages = true,
+        "-C" | "--disable-cas" => options.cas = false,
+        "--policy" => options.policy = Some(value()?.parse().map_err(|e: larder::Error| e.to_string())?),
+        "-c" | "--conn-limit" => options.connections = number(name, &value()?, 1, 10_000_000)?,
+        "-t" | "--threads" => options.threads = number(name, &value()?, 1, 1024)?,
+        "-R" | "--max-reqs-per-event" => {
+            options.requests_per_event = number(name, &value()?, 1, 1_000_000_000)?;
         }
-        Short('B') | Long("protocol") => options.protocol = value()?.parse()?,
-        Short('d') | Long("daemon") => options.daemon = true,
-        Short('P') | Long("pidfile") => options.pid_file = Some(absolute(&value()?)?),
-        Short('u') | Long("user") => options.user = Some(value()?),
-        Short('r') | Long("enable-coredumps") => options.core_dumps = true,
-        Short('D') => {
+        "-B" | "--protocol" => options.protocol = value()?.parse()?,
+        "-d" | "--daemon" => options.daemon = true,
+        "-P" | "--pidfile" => options.pid_file = Some(absolute(&value()?)?),
+        "-u" | "--user" => options.user = Some(value()?),
+        "-r" | "--enable-coredumps" => options.core_dumps = true,
+        "-D" => {
             let text = value()?;
             options.prefix = Some(text.chars().next().ok_or("-D needs a character")?);
         }
-        Short('v') | Long("verbose") => options.verbosity += 1,
-        Short('Z') | Long("enable-ssl") => options.tls = true,
-        Short('o') | Long("extended") => set_extended(&mut options.extended, &value()?)?,
-        other => return Err(other.unexpected().to_string()),
+        "-v" | "--verbose" => options.verbosity += 1,
+        "-Z" | "--enable-ssl" => options.tls = true,
+        "-o" | "--extended" => set_extended(&mut options.extended, &value()?)?,
+        _ => return Err(format!("there is no option {name}")),
     }
     Ok(())
 }

@@ -236,7 +236,7 @@ impl<S: Session> Client<S> {
 
     fn send_some(&mut self, output: &mut Output) -> io::Result<bool> {
         while !output.is_empty() {
-            let mut slices = [const { IoSlice::new(&[]) }; SLICES];
+            let mut slices = [IoSlice::new(&[]); SLICES];
             let count = output.as_io_slices(&mut slices);
             let written = if self.writable { self.stream.write(&slices[..count])? } else { None };
             let Some(n) = written else {
