@@ -131,6 +131,17 @@ def send(s, data):
         return False
 
 
+def count_replies(s):
+    s.settimeout(10)
+    got = 0
+    while got < 4_000_000:
+        more = s.recv(1 << 16)
+        if not more:
+            break
+        got += len(more)
+    return got
+
+
 for _ in range(100):
     try:
         connect().close()
@@ -252,17 +263,6 @@ def many():
     if counts != [4_000_000]:
         BAD.append("requests at once")
     return f"{counts[0] // 4 if counts else 0} were answered"
-
-
-def count_replies(s):
-    s.settimeout(10)
-    got = 0
-    while got < 4_000_000:
-        more = s.recv(1 << 16)
-        if not more:
-            break
-        got += len(more)
-    return got
 
 
 @abuse("garbage", 24 * MIB)

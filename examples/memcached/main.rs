@@ -21,7 +21,7 @@ use std::process::ExitCode;
 use options::{Asked, HELP, Options};
 
 fn main() -> ExitCode {
-    let options = match options::parse(std::env::args_os()) {
+    let options = match options::parse(std::env::args_os().skip(1)) {
         Ok(Asked::Serve(options)) => options,
         Ok(Asked::Help) => {
             print!("{HELP}");

@@ -345,7 +345,7 @@ mod tests {
     use super::*;
 
     fn options(line: &str) -> Result<Options, String> {
-        match parse(std::iter::once("memcached").chain(line.split_whitespace()).map(OsString::from))? {
+        match parse(line.split_whitespace().map(OsString::from))? {
             Asked::Serve(options) => Ok(*options),
             other => Err(format!("{other:?}")),
         }
