@@ -147,6 +147,9 @@ mod index;
 mod loading;
 pub mod params;
 pub mod policy;
+#[cfg(feature = "memcached")]
+#[cfg_attr(docsrs, doc(cfg(feature = "memcached")))]
+pub mod protocol;
 #[cfg(feature = "metrics")]
 mod publish;
 mod shard;

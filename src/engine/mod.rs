@@ -48,6 +48,8 @@ use crate::trace::event;
 pub(crate) use geometry::Geometry;
 pub(crate) use loads::{Flight, Joined, Landing, Leader, LoadCounter, Loads};
 pub(crate) use numbers::Arithmetic;
+#[cfg(feature = "memcached")]
+pub(crate) use ops::{Change, Piece, Rewrite};
 pub(crate) use ops::{Condition, Expiry, Outcome, Reading, SetSpec, Swap};
 pub(crate) use report::{ClassReport, ShardReport};
 pub(crate) use reserve::Reserved;
