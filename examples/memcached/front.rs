@@ -15,7 +15,8 @@ use crate::net::{Front, Note, Peer, Session};
 #[derive(Debug, Clone)]
 pub(crate) struct Origin {
     pub(crate) place: Place,
-    pub(crate) binding: Binding,
+    /// The protocol, if not the server's.
+    pub(crate) binding: Option<Binding>,
 }
 
 /// See the module.
@@ -29,8 +30,10 @@ pub(crate) struct Memcached {
 impl Memcached {
     fn info(&self, id: u64, transport: Transport, listener: usize) -> ConnectionInfo {
         let info = ConnectionInfo::new(id, transport);
-        match self.origins.get(&listener) {
-            Some(origin) => info.binding(origin.binding).listen_addr(&origin.place.to_string()),
+        let Some(origin) = self.origins.get(&listener) else { return info };
+        let info = info.listen_addr(origin.place.to_string());
+        match origin.binding {
+            Some(binding) => info.binding(binding),
             None => info,
         }
     }
@@ -46,7 +49,7 @@ impl Front for Memcached {
             Some(address) => (Transport::Tcp, Place::Tcp(address).to_string()),
             None => (Transport::Unix, self.origins.get(&peer.listener).map_or(String::new(), |o| o.place.to_string())),
         };
-        let mut info = self.info(peer.fd as u64, transport, peer.listener).addr(&addr);
+        let mut info = self.info(peer.fd as u64, transport, peer.listener).addr(addr);
         if let Some(address) = peer.address {
             info = info.peer(address);
         }
@@ -60,10 +63,10 @@ impl Front for Memcached {
             udp::encode(frame.request, b"SERVER_ERROR multi-packet request not supported\r\n", send);
             return;
         }
-        let info = self.info(u64::MAX, Transport::Udp, listener).peer(from).addr(&Place::Udp(from).to_string());
+        let info = self.info(u64::MAX, Transport::Udp, listener).peer(from).addr(Place::Udp(from).to_string());
         let (mut connection, mut output) = (self.server.connect(info), Output::new());
         let _ = connection.receive(request, &mut output, &Limits::default());
-        connection.transferred(datagram.len(), output.len());
+        connection.transferred(datagram.len() as u64, output.len() as u64);
         udp::encode(frame.request, &output.to_vec(), send);
     }
 
@@ -103,24 +106,16 @@ impl Session for Client {
     }
 
     fn transferred(&mut self, read: usize, written: usize) {
-        self.0.transferred(read, written);
+        self.0.transferred(read as u64, written as u64);
     }
 
     fn watches(&self) -> bool {
-        self.0.is_watching()
+        false
     }
 
-    fn poll(&mut self, output: &mut Output) {
-        self.0.poll(output);
-    }
+    fn poll(&mut self, _output: &mut Output) {}
 
-    fn ending(&mut self, ending: Ending) {
-        self.0.closing(match ending {
-            Ending::Normal => "normal",
-            Ending::Error => "error",
-            Ending::IdleTimeout => "idle_timeout",
-        });
-    }
+    fn ending(&mut self, _ending: Ending) {}
 
     fn memory(&self) -> usize {
         self.0.memory()

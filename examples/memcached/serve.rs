@@ -91,6 +91,7 @@ fn cache(options: &Options, clock: Option<DebugClock>) -> Result<Cache, String> 
         .lock_memory(options.lock_memory)
         .huge_pages(options.large_pages)
         .check_and_set(options.cas)
+        .tokens(options.cas)
         .slab_reassign(extended.slab_reassign)
         .automove(automove)
         .threads(options.threads);
@@ -110,18 +111,20 @@ fn service(options: &Options, sockets: &Sockets, cache: Cache, clock: Option<Deb
         .item_size_max(options.max_item_size as u64)
         .flush(options.flush)
         .dump(options.dump)
-        .watch(options.watch)
-        .watcher_buffer(extended.watcher_logbuf_size)
         .shutdown(options.shutdown)
         .track_sizes(extended.track_sizes)
         .idle_timeout(extended.idle_timeout)
         .lru_crawler(extended.lru_crawler)
         .lru_maintainer(extended.lru_maintainer)
+        .max_connections(options.connections as u64)
+        .reject_connections(extended.maxconns_fast)
+        .threads(options.threads)
+        .track_access(extended.relaxed_privileges)
         .verbosity(options.verbosity)
         .process(process::facts);
     if let Some(prefix) = options.prefix {
         let byte = u8::try_from(prefix).map_err(|_| "-D: the character has to be one byte")?;
-        builder = builder.prefix_delimiter(byte).detail(true);
+        builder = builder.prefix_delimiter(byte);
     }
     if let Some(clock) = clock {
         builder = builder.debug_clock(clock);
@@ -272,10 +275,9 @@ struct Sockets {
 impl Sockets {
     fn open(options: &Options) -> Result<Sockets, String> {
         let mut sockets = Sockets::default();
-        let default = binding(options.protocol);
         if let Some(path) = &options.unix_socket {
             let listener = Listener::unix(path, options.unix_mask, options.backlog, 0)?;
-            sockets.origins.insert(0, Origin { place: listener.place.clone(), binding: default });
+            sockets.origins.insert(0, Origin { place: listener.place.clone(), binding: None });
             sockets.listeners.push(listener);
             return Ok(sockets);
         }
@@ -285,7 +287,7 @@ impl Sockets {
         for text in addresses {
             // A machine without IPv6 is a machine still.
             let optional = options.listen.is_empty() && text == "::1";
-            let opened = sockets.open_at(text, tcp, udp, default, options.backlog);
+            let opened = sockets.open_at(text, tcp, udp, options.backlog);
             if !optional {
                 opened?;
             }
@@ -299,12 +301,11 @@ impl Sockets {
         text: &str,
         tcp: Option<u16>,
         udp: Option<u16>,
-        default: Binding,
         backlog: i32,
     ) -> Result<(), String> {
         let (text, binding) = match text.strip_prefix("proto[").and_then(|rest| rest.split_once("]:")) {
-            Some((protocol, rest)) => (rest, self::binding(protocol.parse()?)),
-            None => (text, default),
+            Some((protocol, rest)) => (rest, Some(binding(protocol.parse()?))),
+            None => (text, None),
         };
         // Of several addresses without a port of their own, all have the port that the first one got.
         if let Some(port) = tcp {
