@@ -5,34 +5,34 @@ use larder::protocol::{Limits, Next, Output};
 use larder::{Cache, CacheBuilder, Maintenance, ManualClock};
 
 /// 2026-01-01, in seconds.
-pub const START: u64 = 1_767_225_600;
+pub(crate) const START: u64 = 1_767_225_600;
 
 /// A cache that always does the same.
-pub fn cache() -> (CacheBuilder, ManualClock) {
+pub(crate) fn cache() -> (CacheBuilder, ManualClock) {
     let clock = ManualClock::new(START * 1000);
-    let builder = Cache::builder().max_memory(8 << 20).seed(7).shards(1).tokens(true).clock(clock.clone());
+    let builder = Cache::builder().max_memory(8 << 20).seed(7).shards(1).tokens(true).slab_reassign(false).clock(clock.clone());
     (builder.maintenance(Maintenance::Manual), clock)
 }
 
 /// A server that always does the same.
-pub fn server() -> Server {
+pub(crate) fn server() -> Server {
     Server::builder(cache().0.build().unwrap()).version("1.6.0").build()
 }
 
 /// How input is cut and replies are taken.
 #[derive(Debug, Clone, Copy)]
-pub struct Cut {
+pub(crate) struct Cut {
     /// Input comes in pieces of this many bytes,
-    pub piece: usize,
+    pub(crate) piece: usize,
     /// the first of this many.
-    pub first: usize,
+    pub(crate) first: usize,
     /// Large values are read straight to where they stay.
-    pub fill: bool,
-    pub limits: Limits,
+    pub(crate) fill: bool,
+    pub(crate) limits: Limits,
 }
 
 impl Cut {
-    pub const WHOLE: Cut = Cut {
+    pub(crate) const WHOLE: Cut = Cut {
         piece: usize::MAX,
         first: usize::MAX,
         fill: false,
@@ -41,21 +41,21 @@ impl Cut {
 }
 
 /// One client.
-pub struct Client {
-    pub connection: Connection,
+pub(crate) struct Client {
+    pub(crate) connection: Connection,
     buffer: Vec<u8>,
-    pub next: Next,
-    pub requests: usize,
+    pub(crate) next: Next,
+    pub(crate) requests: usize,
 }
 
 impl Client {
-    pub fn new(server: &Server) -> Client {
+    pub(crate) fn new(server: &Server) -> Client {
         let connection = server.connect(ConnectionInfo::new(1, Transport::Tcp));
         Client { connection, buffer: Vec::new(), next: Next::Continue, requests: 0 }
     }
 
     /// Sends input, cut into pieces; returns the replies.
-    pub fn send(&mut self, mut input: &[u8], cut: Cut) -> Vec<u8> {
+    pub(crate) fn send(&mut self, mut input: &[u8], cut: Cut) -> Vec<u8> {
         let (mut replies, mut output) = (Vec::new(), Output::new());
         let mut size = cut.first;
         while !input.is_empty() && self.next == Next::Continue {
@@ -101,7 +101,7 @@ impl Client {
 }
 
 /// What a new connection of a server answers to input cut so.
-pub fn reply(server: &Server, input: &[u8], cut: Cut) -> (Vec<u8>, Next) {
+pub(crate) fn reply(server: &Server, input: &[u8], cut: Cut) -> (Vec<u8>, Next) {
     let mut client = Client::new(server);
     let replies = client.send(input, cut);
     (replies, client.next)
@@ -109,7 +109,7 @@ pub fn reply(server: &Server, input: &[u8], cut: Cut) -> (Vec<u8>, Next) {
 
 /// Asserts what a new server answers to a dialogue of requests and replies, however the requests are cut.
 #[track_caller]
-pub fn says(make: impl Fn() -> Server, dialogue: &[(&[u8], &[u8])]) {
+pub(crate) fn says(make: impl Fn() -> Server, dialogue: &[(&[u8], &[u8])]) {
     let server = make();
     let mut client = Client::new(&server);
     for (request, expected) in dialogue {
@@ -123,7 +123,7 @@ pub fn says(make: impl Fn() -> Server, dialogue: &[(&[u8], &[u8])]) {
     let bytes = Cut { piece: 1, first: 1, fill: true, ..Cut::WHOLE };
     let mut cuts = vec![bytes, Cut { limits: tight, ..bytes }, Cut { limits: tight, ..Cut::WHOLE }];
     // Every place to cut in two, but only some of them in long dialogues.
-    let step = request.len() / 600 + 1;
+    let step = request.len() / 80 + 1;
     cuts.extend((1..request.len()).step_by(step).map(|first| Cut { first, fill: first % 2 == 0, ..Cut::WHOLE }));
     for cut in cuts {
         let (got, how) = reply(&make(), &request, cut);
@@ -133,7 +133,7 @@ pub fn says(make: impl Fn() -> Server, dialogue: &[(&[u8], &[u8])]) {
 }
 
 /// Bytes as text, cut short.
-pub fn show(bytes: &[u8]) -> String {
+pub(crate) fn show(bytes: &[u8]) -> String {
     let text = bytes.escape_ascii().to_string();
     if text.len() > 1500 { format!("{}... ({} bytes)", &text[..1500], bytes.len()) } else { text }
 }

@@ -232,10 +232,10 @@ fn one(conn: &mut Connection, key: &[u8], keys: Keys, output: &mut Output) {
     tally.one(all);
     tally.one(if found.is_some() { hits } else { misses });
     server.0.prefixes.get(key, found.is_some());
-    let len = found.as_ref().map(|(value, _)| value.len());
-    if let Some((value, token)) = found {
+    let len = found.map(|(value, token)| {
         value_line(key, value.flags(), &value, token, output);
-    }
+        value.len()
+    });
     conn.tell_fetched(key, len);
 }
 
