@@ -160,7 +160,7 @@ mod trace;
 pub mod typed;
 
 pub use api::{
-    Arithmetic, Cache, CacheBuilder, CasOutcome, Cursor, Entry, Guard, Invalidation, Iter, Maintenance, Metadata,
+    Arithmetic, Cache, CacheBuilder, CasOutcome, Charge, Cursor, Entry, Guard, Invalidation, Iter, Maintenance, Metadata,
     Reservation, SetOptions, SetOutcome, Token, Update, Upkeep,
 };
 pub use clock::{Clock, ManualClock, SystemClock};

@@ -12,6 +12,7 @@ use crate::slab::{Account, ClassId};
 pub(crate) struct MemoryUse {
     pub(crate) limit: u64,
     pub(crate) reserved: u64,
+    pub(crate) outside: u64,
     pub(crate) used: u64,
     pub(crate) slab: u64,
     pub(crate) index: u64,
@@ -62,6 +63,7 @@ impl Engine {
         let mut sum = MemoryUse {
             limit: ledger.limit(),
             reserved: ledger.reserved(),
+            outside: ledger.outside(),
             pooled: arena.pooled_bytes(),
             ..MemoryUse::default()
         };

@@ -22,6 +22,9 @@ pub struct MemoryReport {
     pub limit: u64,
     /// What of it items may not use.
     pub reserved: u64,
+    /// What the program has charged for memory of its own ([`Cache::charge`](crate::Cache::charge)). It uses up what is
+    /// reserved first; items may not use what it is more. Not part of `used`.
+    pub outside: u64,
     /// Everything on the ledger.
     pub used: u64,
     /// Slab pages and memory of large values, pooled pages included.
@@ -48,6 +51,7 @@ impl MemoryReport {
         MemoryReport {
             limit: m.limit,
             reserved: m.reserved,
+            outside: m.outside,
             used: m.used,
             slab: m.slab,
             index: m.index,
