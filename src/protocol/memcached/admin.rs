@@ -44,6 +44,7 @@ pub(super) fn command(conn: &mut Connection, words: &Words<'_>, noreply: bool, o
             // A browser.
             if words.len() > 1 && words.last().is_some_and(|last| last.starts_with(b"HTTP/")) {
                 conn.next = Next::Close;
+                conn.ending = "error";
                 return;
             }
             ERROR

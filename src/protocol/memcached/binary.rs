@@ -317,7 +317,7 @@ fn update(
     if conn.shared().is_too_large(parts.key.len(), len) {
         conn.shared().prefixes.set(parts.key);
         conn.shared().drop_old(parts.key, &store);
-        conn.answer(parts.key, &store, Stored::TooLarge, &reply, output);
+        conn.answer(parts.key, &store, Stored::TooLarge, len, &reply, output);
         conn.refuse(len);
         return Step::Took(took);
     }

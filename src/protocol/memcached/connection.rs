@@ -6,6 +6,7 @@
 //!  Command ──┤           ├─► Command
 //!            ├─► Keys ───┤   a retrieval of many keys, with stops where the output is full
 //!            └─► Dump ───┘   a listing of all items, likewise
+//!            ──► Watch       nothing but lines of what others do
 //! ```
 //! Invariants:
 //! 1. What a request does and answers does not depend on how the input was cut: a line is looked at when all of it is
@@ -23,6 +24,7 @@ use super::server::{Auth, Binding, Server, Shared};
 use super::store::SMALL;
 use super::text::{self, Keys};
 use super::value::Value;
+use super::watchers::Watch;
 use crate::protocol::{Limits, Next, Output, Progress};
 
 /// Bytes of input that may have to wait until more has come: the longest request line, which names many keys.
@@ -129,6 +131,7 @@ pub(super) enum State {
     Swallow(u64),
     Keys(Keys),
     Dump(Box<Dump>),
+    Watch(Watch),
 }
 
 /// What came of a look at the input.
@@ -149,7 +152,9 @@ pub(super) enum Step {
 #[derive(Debug)]
 pub struct Connection {
     pub(super) server: Server,
-    pub(super) transport: Transport,
+    pub(super) info: ConnectionInfo,
+    /// Why it will have been closed.
+    pub(super) ending: &'static str,
     /// None until the first byte has come.
     binding: Binding,
     pub(super) state: State,
@@ -169,8 +174,8 @@ impl Connection {
         let shared = &server.0;
         let now = shared.cache.now_ms();
         let registered = shared.registry.connected(info.id, &info.addr, &info.listen_addr, now);
-        Connection {
-            transport: info.transport,
+        let connection = Connection {
+            ending: "normal",
             binding: info.binding.unwrap_or(shared.config.binding),
             state: State::Command,
             next: Next::Continue,
@@ -180,8 +185,11 @@ impl Connection {
             foreseen: 0,
             user: None,
             registered,
+            info,
             server,
-        }
+        };
+        connection.tell_opened(&connection.info);
+        connection
     }
 
     pub(super) fn shared(&self) -> &Shared {
@@ -205,7 +213,9 @@ impl Connection {
     pub fn receive(&mut self, input: &[u8], output: &mut Output, limits: &Limits) -> Progress {
         let mut progress = Progress::default();
         if !input.is_empty() {
-            self.registered.peer.asked_at(self.shared().cache.now_ms());
+            let now = self.shared().cache.now_ms();
+            self.shared().watchers.at(now);
+            self.registered.peer.asked_at(now);
         }
         self.foreseen = 0;
         loop {
@@ -246,7 +256,7 @@ impl Connection {
             State::Command | State::Keys(_) => Doing::Reading,
             State::Value(_) => Doing::ReadingValue,
             State::Swallow(_) => Doing::Swallowing,
-            State::Dump(_) => Doing::Watching,
+            State::Dump(_) | State::Watch(_) => Doing::Watching,
         });
         self.tally.hand_over(&self.server.0.counts);
         progress.next = self.next;
@@ -279,6 +289,7 @@ impl Connection {
             }
             State::Keys(_) => text::keys(self, rest, output, limits),
             State::Dump(_) => self.dump_step(output, limits),
+            State::Watch(_) => Connection::watch_step(rest),
         }
     }
 
@@ -358,7 +369,7 @@ impl Connection {
     /// # Ok::<(), larder::Error>(())
     /// ```
     pub fn transport(&self) -> Transport {
-        self.transport
+        self.info.transport
     }
 
     /// Whether nothing is under way: no request has been begun and left unfinished.
@@ -395,6 +406,7 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
+        self.tell_closed();
         self.tally.hand_over(&self.server.0.counts);
         self.server.0.connections.current.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
     }

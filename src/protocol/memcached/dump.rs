@@ -70,7 +70,7 @@ impl Dump {
             return output.put(b"\r\n");
         }
         output.put(b"key=");
-        put_escaped(key, output);
+        output.put(escaped(key).as_bytes());
         let ctx = &shared.cache.engine().ctx;
         let end = match attributes.deadline {
             0 => "-1".to_owned(),
@@ -85,14 +85,16 @@ impl Dump {
 }
 
 /// A key as it would be in an address: what is no letter, digit or one of `-._~` as two digits after a percent sign.
-fn put_escaped(key: &[u8], output: &mut Output) {
+pub(super) fn escaped(key: &[u8]) -> String {
+    let mut text = String::with_capacity(key.len());
     for &byte in key {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            output.put(&[byte]);
+            text.push(char::from(byte));
         } else {
-            output.put(format!("%{byte:02X}").as_bytes());
+            text.push_str(&format!("%{byte:02X}"));
         }
     }
+    text
 }
 
 /// What is known of an item.

@@ -54,7 +54,8 @@ pub(super) fn get(conn: &mut Connection, bare: &[u8], output: &mut Output) {
         return output.put(LONG_OPAQUE);
     }
     let Connection { server, tally, .. } = conn;
-    let shown = show(server, &flags, output);
+    let found = show(server, &flags, output);
+    let shown = found.is_some();
     server.0.prefixes.get(&flags.key, shown);
     let (all, hit, miss) = match flags.ttl {
         Some(_) if shown => (Count::Touches, Count::TouchHits, Count::TouchMisses),
@@ -62,6 +63,7 @@ pub(super) fn get(conn: &mut Connection, bare: &[u8], output: &mut Output) {
     };
     tally.one(all);
     tally.one(if shown { hit } else { miss });
+    conn.tell_fetched(&flags.key, found);
     if !shown && !flags.quiet {
         output.put(b"EN");
         for word in flags.words {
@@ -71,17 +73,17 @@ pub(super) fn get(conn: &mut Connection, bare: &[u8], output: &mut Output) {
     }
 }
 
-/// Shows an item, or makes one if it is asked for. False if there is none.
-fn show(server: &Server, flags: &Flags<'_>, output: &mut Output) -> bool {
+/// Shows an item, or makes one if it is asked for; its value's length. None if there is none.
+fn show(server: &Server, flags: &Flags<'_>, output: &mut Output) -> Option<usize> {
     let cache = &server.0.cache;
     loop {
         let seconds_since_use = if flags.last_access { since_use(server, &flags.key) } else { 0 };
         let found = if flags.no_update { cache.peek(&flags.key) } else { cache.get(&flags.key) };
         let Some(value) = found.ok().flatten() else {
             match flags.vivify {
-                None => return false,
+                None => return None,
                 Some(expiry) => match vivify(server, flags, expiry, output) {
-                    Some(made) => return made,
+                    Some(made) => return made.then_some(0),
                     // Somebody else has made it.
                     None => continue,
                 },
@@ -97,7 +99,7 @@ fn show(server: &Server, flags: &Flags<'_>, output: &mut Output) -> bool {
                 let _ = cache.engine().token(cache.key(&flags.key));
                 match cache.peek(&flags.key) {
                     Ok(Some(value)) => value,
-                    _ => return false,
+                    _ => return None,
                 }
             }
         };
@@ -105,7 +107,7 @@ fn show(server: &Server, flags: &Flags<'_>, output: &mut Output) -> bool {
         let token = attributes.token.unwrap_or(0);
         let shown = Shown { attributes, size: value.len(), fetched, token, seconds_since_use };
         hit(server, flags, &value, &shown, output);
-        return true;
+        return Some(value.len());
     }
 }
 
@@ -334,6 +336,7 @@ pub(super) fn delete(conn: &mut Connection, bare: &[u8], output: &mut Output) {
         Err(error) => return output.put(error),
     };
     conn.shared().prefixes.delete(&flags.key);
+    let len = if flags.invalidate { None } else { conn.before_delete(&flags.key) };
     let deleted = if flags.remove_value || flags.invalidate {
         invalidate(&conn.server, &flags)
     } else {
@@ -345,6 +348,9 @@ pub(super) fn delete(conn: &mut Connection, bare: &[u8], output: &mut Output) {
         Deleted::Missing => b"NF",
         Deleted::NoMemory => return output.put(b"SERVER_ERROR out of memory\r\n"),
     };
+    if deleted == Deleted::Yes {
+        conn.tell_deleted(&flags.key, "md", len);
+    }
     match deleted {
         Deleted::Yes => conn.tally.one(Count::DeleteHits),
         Deleted::Exists | Deleted::Missing => conn.tally.one(Count::DeleteMisses),

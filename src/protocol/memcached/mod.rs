@@ -11,7 +11,7 @@
 //! | `meta`, `flags`, `base64` | meta commands |
 //! | `binary` | the binary protocol |
 //! | `store` | storing, for all of them |
-//! | `admin`, `dump`, `stats`, `counters`, `prefixes`, `registry` | what operators ask |
+//! | `admin`, `dump`, `stats`, `counters`, `prefixes`, `registry`, `watchers` | what operators ask |
 //! | `config`, `discovery` | auto discovery |
 //! | `auth`, `users` | who may connect |
 //! | `parse`, `time`, `udp` | words and numbers, a clock for tests, datagrams |
@@ -38,9 +38,11 @@ mod time;
 pub mod udp;
 mod users;
 mod value;
+mod watchers;
 
 pub use connection::{Connection, ConnectionInfo, MAX_UNCONSUMED, Transport};
 pub use counters::Connections;
 pub use server::{Binding, Listening, ProcessFacts, Server, ServerBuilder};
 pub use time::DebugClock;
 pub use users::Users;
+pub use watchers::Watchers;

@@ -15,6 +15,7 @@ use super::prefixes::Prefixes;
 use super::registry::{Registered, Registry};
 use super::time::DebugClock;
 use super::users::Users;
+use super::watchers::{QUEUE, Watchers};
 use crate::api::Cache;
 use crate::stats::Stats;
 
@@ -80,6 +81,8 @@ pub(super) struct Config {
     pub(super) delimiter: u8,
     pub(super) idle_timeout: u64,
     pub(super) lru_maintainer: bool,
+    pub(super) watch: bool,
+    pub(super) watch_queue: usize,
     pub(super) max_connections: u64,
     pub(super) reject_connections: bool,
     pub(super) threads: usize,
@@ -135,6 +138,7 @@ pub(super) struct Shared {
     pub(super) discovery: Discovery,
     pub(super) users: RwLock<Users>,
     pub(super) registry: Registry,
+    pub(super) watchers: Watchers,
     /// When the service began, in milliseconds since the Unix epoch.
     pub(super) started_ms: u64,
     /// The engine's counts at the last `stats reset`.
@@ -188,6 +192,8 @@ impl Server {
                 delimiter: b':',
                 idle_timeout: 0,
                 lru_maintainer: true,
+                watch: true,
+                watch_queue: QUEUE,
                 max_connections: 1024,
                 reject_connections: true,
                 threads: 4,
@@ -198,6 +204,7 @@ impl Server {
             crawler: true,
             verbosity: 0,
             users: Users::new(),
+            watchers: Watchers::new(),
             discovery: (16, 64 << 10),
             cache,
         }
@@ -328,6 +335,7 @@ pub struct ServerBuilder {
     crawler: bool,
     verbosity: u32,
     users: Users,
+    watchers: Watchers,
     discovery: (usize, usize),
 }
 
@@ -423,6 +431,18 @@ impl ServerBuilder {
         lru_maintainer: bool, ".lru_maintainer(false)", |this, yes| this.config.lru_maintainer = yes
     }
     setting! {
+        /// Whether `watch` is allowed (yes).
+        watch: bool, ".watch(false)", |this, yes| this.config.watch = yes
+    }
+    setting! {
+        /// Bytes that wait for each connection that watches (256 KiB); what does not fit is left out.
+        watch_queue: usize, ".watch_queue(8 << 10)", |this, bytes| this.config.watch_queue = bytes
+    }
+    setting! {
+        /// Those who watch, where they were made before the cache so that evictions are watched too.
+        watchers: Watchers, ".watchers(Watchers::new())", |this, watchers| this.watchers = watchers
+    }
+    setting! {
         /// How many connections the owner of the sockets allows (1,024); shown only.
         max_connections: u64, ".max_connections(65_000)", |this, count| this.config.max_connections = count
     }
@@ -500,6 +520,7 @@ impl ServerBuilder {
             discovery: Discovery::new(self.discovery.0, self.discovery.1),
             users: RwLock::new(self.users),
             registry: Registry::new(BTreeMap::new()),
+            watchers: self.watchers,
             baseline: Mutex::new(Stats::default()),
             config: self.config,
             cache,

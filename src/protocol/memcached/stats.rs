@@ -264,10 +264,12 @@ fn memory(server: &Server, engine: &Stats, out: &mut Vec<Row>) {
         row(out, "lru_maintainer_juggles", engine.maintenance_runs);
     }
     row(out, "malloc_fails", engine.commit_failures);
-    for name in ["log_worker_dropped", "log_worker_written", "log_watcher_skipped", "log_watcher_sent", "log_watchers"]
-    {
-        row(out, name, 0);
-    }
+    let [watchers, written, skipped, sent] = shared.watchers.figures();
+    row(out, "log_worker_dropped", 0);
+    row(out, "log_worker_written", written);
+    row(out, "log_watcher_skipped", skipped);
+    row(out, "log_watcher_sent", sent);
+    row(out, "log_watchers", watchers);
     row(out, "unexpected_napi_ids", 0);
     row(out, "round_robin_fallback", 0);
     row(out, "bytes", memory.chunk_bytes);

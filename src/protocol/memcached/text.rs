@@ -40,6 +40,7 @@ pub(super) fn line<'a>(conn: &mut Connection, rest: &'a [u8]) -> Option<&'a [u8]
     let found = rest[from..].iter().position(|&byte| byte == b'\n').map(|at| from + at + 1);
     if found.unwrap_or(rest.len()) > longest {
         conn.next = Next::Close;
+        conn.ending = "error";
         return None;
     }
     conn.scanned = found.map_or(rest.len(), |end| end - 1);
@@ -104,6 +105,7 @@ fn other(conn: &mut Connection, name: &[u8], bare: &[u8], output: &mut Output) {
             output.put(b"\r\n");
         }
         b"stats" => stats::text(conn, &words, output),
+        b"watch" => conn.watch(&words[1..], output),
         b"delete" => quietly(noreply && words.len() > 1, output, mark, |output| delete(conn, &words, output)),
         b"incr" | b"decr" => {
             let enough = words.len() > 2;
@@ -230,9 +232,11 @@ fn one(conn: &mut Connection, key: &[u8], keys: Keys, output: &mut Output) {
     tally.one(all);
     tally.one(if found.is_some() { hits } else { misses });
     server.0.prefixes.get(key, found.is_some());
-    if let Some((value, token)) = found {
+    let len = found.map(|(value, token)| {
         value_line(key, value.flags(), &value, token, output);
-    }
+        value.len()
+    });
+    conn.tell_fetched(key, len);
 }
 
 /// A value and its token, if that is wanted. What there is no memory for is not there.
@@ -336,7 +340,7 @@ pub(super) fn arrive(
     if conn.shared().is_too_large(key.len(), len) {
         conn.shared().prefixes.set(key);
         conn.shared().drop_old(key, &store);
-        conn.answer(key, &store, Stored::TooLarge, &reply, output);
+        conn.answer(key, &store, Stored::TooLarge, len, &reply, output);
         conn.refuse(len + 2);
         return Step::Took(line);
     }
@@ -403,7 +407,11 @@ fn key_of<'a>(words: &Words<'a>, least: usize, output: &mut Output) -> Option<&'
 fn delete(conn: &mut Connection, words: &Words<'_>, output: &mut Output) {
     let Some(key) = key_of(words, 2, output) else { return };
     conn.shared().prefixes.delete(key);
+    let len = conn.before_delete(key);
     let removed = conn.shared().cache.remove(key);
+    if removed {
+        conn.tell_deleted(key, "delete", len);
+    }
     conn.tally.one(if removed { Count::DeleteHits } else { Count::DeleteMisses });
     output.put(if removed { b"DELETED\r\n" } else { b"NOT_FOUND\r\n" });
 }

@@ -87,7 +87,7 @@ impl Connection {
             Ok(place) => self.state = State::Value(Box::new(Value { key: key.into(), store, len, place, reply })),
             Err(stored) => {
                 self.refuse(len + if matches!(reply, Reply::Binary(_)) { 0 } else { 2 });
-                self.answer(key, &store, stored, &reply, output);
+                self.answer(key, &store, stored, len, &reply, output);
             }
         }
     }
@@ -120,23 +120,32 @@ impl Connection {
             Place::Cache(reservation) => self.shared().publish(&key, &store, reservation, len),
             Place::Buffer(buffer) => self.shared().store(&key, &store, &buffer),
         };
-        self.answer(&key, &store, stored, &reply, output);
+        self.answer(&key, &store, stored, len, &reply, output);
         Step::Took(end.len())
     }
 
     /// A value was there as a whole: stores it.
     pub(super) fn store(&mut self, key: &[u8], store: &Store, value: &[u8], reply: &Reply, output: &mut Output) {
         let stored = self.shared().store(key, store, value);
-        self.answer(key, store, stored, reply, output);
+        self.answer(key, store, stored, value.len(), reply, output);
     }
 
-    pub(super) fn answer(&mut self, key: &[u8], store: &Store, stored: Stored, reply: &Reply, output: &mut Output) {
+    pub(super) fn answer(
+        &mut self,
+        key: &[u8],
+        store: &Store,
+        stored: Stored,
+        len: usize,
+        reply: &Reply,
+        output: &mut Output,
+    ) {
         if let Some(count) = counted(store, stored) {
             self.tally.one(count);
         }
         if !matches!(stored, Stored::TooLarge | Stored::NoMemory) {
             self.tally.one(Count::Sets);
         }
+        self.tell_stored(key, store, stored, len);
         match reply {
             Reply::Text { noreply } => text::stored(stored, *noreply, output),
             Reply::Meta(reply) => reply.put(key, store, stored, output),
