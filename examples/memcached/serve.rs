@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use larder::protocol::memcached::{Binding, DebugClock, Server as Service, Users};
+use larder::protocol::memcached::{Binding, DebugClock, Server as Service, Users, Watchers};
 use larder::{Automove, Cache, EvictionPolicy, SystemClock};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
@@ -29,8 +29,9 @@ pub(crate) fn serve(options: &Options) -> Result<(), String> {
     let sockets = Sockets::open(options)?;
     process::become_user(options.user.as_deref())?;
     let clock = options.extended.relaxed_privileges.then(|| DebugClock::new(SystemClock::new()));
-    let cache = cache(options, clock.clone())?;
-    let service = service(options, &sockets, cache.clone(), clock)?;
+    let watchers = Watchers::new();
+    let cache = cache(options, clock.clone(), &watchers)?;
+    let service = service(options, &sockets, cache.clone(), clock, watchers)?;
     let access = AllowList::new(&allowed(options)?);
     if options.verbosity > 0 {
         for place in sockets.places() {
@@ -69,7 +70,7 @@ pub(crate) fn serve(options: &Options) -> Result<(), String> {
     ended
 }
 
-fn cache(options: &Options, clock: Option<DebugClock>) -> Result<Cache, String> {
+fn cache(options: &Options, clock: Option<DebugClock>, watchers: &Watchers) -> Result<Cache, String> {
     let extended = &options.extended;
     let policy = match options.policy {
         Some(policy) => policy,
@@ -101,16 +102,29 @@ fn cache(options: &Options, clock: Option<DebugClock>) -> Result<Cache, String> 
     if let Some(clock) = clock {
         builder = builder.clock(clock);
     }
+    if options.watch {
+        let watchers = watchers.clone();
+        builder = builder.eviction_listener(move |removal| watchers.removed(removal));
+    }
     builder.build().map_err(|e| e.to_string())
 }
 
-fn service(options: &Options, sockets: &Sockets, cache: Cache, clock: Option<DebugClock>) -> Result<Service, String> {
+fn service(
+    options: &Options,
+    sockets: &Sockets,
+    cache: Cache,
+    clock: Option<DebugClock>,
+    watchers: Watchers,
+) -> Result<Service, String> {
     let extended = &options.extended;
     let mut builder = Service::builder(cache)
         .binding(binding(options.protocol))
         .item_size_max(options.max_item_size as u64)
         .flush(options.flush)
         .dump(options.dump)
+        .watch(options.watch)
+        .watch_queue(extended.watcher_logbuf_size)
+        .watchers(watchers)
         .shutdown(options.shutdown)
         .track_sizes(extended.track_sizes)
         .idle_timeout(extended.idle_timeout)
