@@ -98,6 +98,7 @@ impl Locked<'_> {
     pub(crate) fn find(&mut self, hash: u64, namespace: u8, key: &[u8]) -> Option<Found> {
         let found = self.find_any(hash, namespace, key)?;
         if let Some(cause) = self.end_of(self.item(found.locator)) {
+            self.core.counts.ended_on_write += 1;
             self.remove(found, cause);
             return None;
         }

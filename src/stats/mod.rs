@@ -132,6 +132,8 @@ pub struct Stats {
     pub expired_unfetched: u64,
     /// Those of them that were removed to make room.
     pub reclaimed: u64,
+    /// Items that had ended, or were cleared, when a write came by them and removed them.
+    pub ended_on_write: u64,
     /// Items of cleared namespaces, or with invalidated tags, that were swept.
     pub flushed_items: u64,
     /// New items that the policy turned away.
@@ -140,6 +142,8 @@ pub struct Stats {
     pub pages_moved: u64,
     /// Reads that found an item which had ended.
     pub expired_on_read: u64,
+    /// Reads that found an item of a namespace that was cleared since.
+    pub flushed_on_read: u64,
     /// Guards handed out as copies.
     pub copied_guards: u64,
     /// Runs of maintenance.
@@ -188,10 +192,12 @@ impl Stats {
             expired: shards.expired,
             expired_unfetched: shards.expired_unfetched,
             reclaimed: shards.reclaimed,
+            ended_on_write: shards.ended_on_write,
             flushed_items: shards.flushed,
             turned_away: shards.turned_away,
             pages_moved: shards.pages_moved,
             expired_on_read: sum(Counter::ExpiredOnRead),
+            flushed_on_read: sum(Counter::FlushedOnRead),
             copied_guards: sum(Counter::CopiedGuards),
             maintenance_runs: counts.maintenance_runs,
             maintenance_cpu_ns: counts.maintenance_cpu_ns,

@@ -65,6 +65,7 @@ fn every_metric_of_operators_has_its_name() {
     let facts = ProcessFacts { pid: 77, ..ProcessFacts::default() };
     let cache = cache().0.slab_reassign(true).build().unwrap();
     let server = Server::builder(cache).process(move || facts).idle_timeout(9).build();
+    Client::new(&server).send(b"config get cluster\r\n", Cut::WHOLE);
     let all = stats(&mut Client::new(&server), "");
     for name in [
         "bytes",

@@ -10,7 +10,8 @@ pub(crate) const START: u64 = 1_767_225_600;
 /// A cache that always does the same.
 pub(crate) fn cache() -> (CacheBuilder, ManualClock) {
     let clock = ManualClock::new(START * 1000);
-    let builder = Cache::builder().max_memory(8 << 20).seed(7).shards(1).tokens(true).slab_reassign(false).clock(clock.clone());
+    let builder =
+        Cache::builder().max_memory(8 << 20).seed(7).shards(1).tokens(true).slab_reassign(false).clock(clock.clone());
     (builder.maintenance(Maintenance::Manual), clock)
 }
 

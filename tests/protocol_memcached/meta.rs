@@ -65,7 +65,7 @@ fn deleting_and_counting() {
         (b"md a\r\nmd a q\r\nms a 1\r\nx\r\nmd a C99\r\nmd a q\r\nmd a k Ox\r\n", b"NF\r\nNF\r\nHD\r\nEX\r\nNF ka Ox\r\n"),
         (b"ms a 1 F3\r\nx\r\nmd a x\r\nmg a v f t\r\n", b"HD\r\nHD\r\nVA 0 f0 t-1\r\n\r\n"),
         (b"ma n\r\nma n N0 J13 v\r\nma n v\r\nma n D30 v\r\nma n MD D9000 v t\r\n", b"NF\r\nVA 2\r\n13\r\nVA 2\r\n14\r\nVA 2\r\n44\r\nVA 1 t-1\r\n0\r\n"),
-        (b"ma n q\r\nma n T300 v t\r\nma n t\r\n", b"VA 1 t-1\r\n2\r\nHD t300\r\n"),
+        (b"ma n q\r\nma n T300 v t\r\nma n t\r\n", b"VA 1 t300\r\n2\r\nHD t300\r\n"),
         (b"ma n MX\r\nma n Dx\r\nms s 1\r\nx\r\nma s\r\n", b"CLIENT_ERROR invalid mode for ma M token\r\nCLIENT_ERROR invalid or duplicate flag\r\nHD\r\nCLIENT_ERROR cannot increment or decrement non-numeric value\r\n"),
         (b"ma m N0 J5 E11 c\r\nma m C12\r\nma m C11 E13 c v\r\n", b"HD c11\r\nEX\r\nVA 1 c13\r\n6\r\n"),
     ]);

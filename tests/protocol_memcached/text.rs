@@ -206,6 +206,10 @@ fn bad_lines() {
             (&with_key("set ", " 0 0 3 noreply\r\nget\r\n"), b""),
             (&with_key("delete ", "\r\n"), BAD),
             (b"delete\r\n", BAD),
+            (
+                b"delete a b\r\ndelete a 0\r\n",
+                b"CLIENT_ERROR bad command line format.  Usage: delete <key> [noreply]\r\nNOT_FOUND\r\n",
+            ),
             (b"touch a\r\nincr a\r\n", &[BAD, BAD].concat()),
             (b"GET / HTTP/1.1\r\nget a\r\n", b""),
         ],

@@ -26,7 +26,8 @@ use crate::protocol::{Next, Output};
 /// The first byte of a request.
 pub(super) const REQUEST: u8 = 0x80;
 const REPLY: u8 = 0x81;
-const HEADER: usize = 24;
+/// Bytes of a header.
+pub(super) const HEADER: usize = 24;
 /// Bodies up to here are read, or thrown away; the client of a larger one is sent away.
 const MAX_BODY: usize = 1 << 30;
 

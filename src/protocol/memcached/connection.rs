@@ -252,7 +252,9 @@ impl Connection {
                 }
             }
         }
+        let rest = &input[progress.consumed..];
         self.registered.peer.is(match self.state {
+            State::Command if self.has_request(rest) => Doing::ReadingValue,
             State::Command | State::Keys(_) => Doing::Reading,
             State::Value(_) => Doing::ReadingValue,
             State::Swallow(_) => Doing::Swallowing,
@@ -261,6 +263,14 @@ impl Connection {
         self.tally.hand_over(&self.server.0.counts);
         progress.next = self.next;
         progress
+    }
+
+    /// Whether the input begins with the head of a request whose value has not come whole.
+    fn has_request(&self, rest: &[u8]) -> bool {
+        match self.binding {
+            Binding::Binary => rest.len() >= binary::HEADER,
+            _ => rest.get(self.scanned) == Some(&b'\n'),
+        }
     }
 
     /// What is known of the input moves with it.

@@ -95,8 +95,8 @@ impl Registry {
         Registered { peers: Arc::clone(&self.peers), key, peer }
     }
 
-    pub(super) fn listening(&self, id: u64, addr: &str) -> Registered {
-        self.add(id, addr, "", Doing::Listening, 0)
+    pub(super) fn listening(&self, id: u64, addr: &str, now_ms: u64) -> Registered {
+        self.add(id, addr, "", Doing::Listening, now_ms)
     }
 
     pub(super) fn connected(&self, id: u64, addr: &str, listen_addr: &str, now_ms: u64) -> Registered {

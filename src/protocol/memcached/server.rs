@@ -243,7 +243,7 @@ impl Server {
     /// ```
     #[must_use = "the socket is forgotten when this is dropped"]
     pub fn listening(&self, id: u64, addr: &str) -> Listening {
-        Listening { _registered: self.0.registry.listening(id, addr) }
+        Listening { _registered: self.0.registry.listening(id, addr, self.0.cache.now_ms()) }
     }
 
     /// What happens to connections: counted by whoever owns the sockets.

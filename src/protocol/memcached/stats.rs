@@ -147,7 +147,9 @@ fn since_reset(server: &Server) -> Stats {
         expired_unfetched: now.expired_unfetched - then.expired_unfetched,
         reclaimed: now.reclaimed - then.reclaimed,
         pages_moved: now.pages_moved - then.pages_moved,
+        ended_on_write: now.ended_on_write - then.ended_on_write,
         expired_on_read: now.expired_on_read - then.expired_on_read,
+        flushed_on_read: now.flushed_on_read - then.flushed_on_read,
         ..now
     }
 }
@@ -172,7 +174,7 @@ fn general(server: &Server) -> Vec<Row> {
     }
     let engine = since_reset(server);
     row(out, "get_expired", engine.expired_on_read);
-    row(out, "get_flushed", 0);
+    row(out, "get_flushed", engine.flushed_on_read);
     for (name, which) in [
         ("delete_misses", Count::DeleteMisses),
         ("delete_hits", Count::DeleteHits),
@@ -282,7 +284,8 @@ fn memory(server: &Server, engine: &Stats, out: &mut Vec<Row>) {
         row(out, "evicted_active", 0);
     }
     row(out, "evictions", engine.evictions);
-    row(out, "reclaimed", engine.reclaimed);
+    // What a write replaces that had ended is memory won back from it, too.
+    row(out, "reclaimed", engine.reclaimed + engine.ended_on_write);
     row(out, "crawler_reclaimed", engine.expired.saturating_sub(engine.reclaimed));
     row(out, "crawler_items_checked", 0);
     row(out, "lrutail_reflocked", 0);
@@ -291,9 +294,14 @@ fn memory(server: &Server, engine: &Stats, out: &mut Vec<Row>) {
             row(out, name, 0);
         }
     }
-    row(out, "cmd_config_get", server.total(Count::ConfigGets));
-    row(out, "cmd_config_set", server.total(Count::ConfigSets));
-    row(out, "curr_config", shared.discovery.len());
+    // Only where auto discovery is used: tools that know memcached count the rows.
+    let (gets, sets, entries) =
+        (server.total(Count::ConfigGets), server.total(Count::ConfigSets), shared.discovery.len());
+    if gets + sets + entries as u64 > 0 {
+        row(out, "cmd_config_get", gets);
+        row(out, "cmd_config_set", sets);
+        row(out, "curr_config", entries);
+    }
 }
 
 fn page_bytes(server: &Server) -> u64 {

@@ -406,6 +406,10 @@ fn key_of<'a>(words: &Words<'a>, least: usize, output: &mut Output) -> Option<&'
 
 fn delete(conn: &mut Connection, words: &Words<'_>, output: &mut Output) {
     let Some(key) = key_of(words, 2, output) else { return };
+    // Old clients send a time of 0.
+    if !matches!(words[2..], [] | [b"0" | b"noreply"] | [b"0", b"noreply"]) {
+        return output.put(b"CLIENT_ERROR bad command line format.  Usage: delete <key> [noreply]\r\n");
+    }
     conn.shared().prefixes.delete(key);
     let len = conn.before_delete(key);
     let removed = conn.shared().cache.remove(key);
