@@ -160,8 +160,8 @@ mod trace;
 pub mod typed;
 
 pub use api::{
-    Arithmetic, Cache, CacheBuilder, CasOutcome, Charge, Cursor, Entry, Guard, Invalidation, Iter, Maintenance, Metadata,
-    Reservation, SetOptions, SetOutcome, Token, Update, Upkeep,
+    Arithmetic, Cache, CacheBuilder, CasOutcome, Charge, Cursor, Entry, Guard, Invalidation, Iter, Maintenance,
+    Metadata, Reservation, SetOptions, SetOutcome, Token, Update, Upkeep,
 };
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use curve::{MissRatioCurve, MissRatioPoint};

@@ -11,7 +11,8 @@ pub(crate) struct Extended {
     pub(crate) idle_timeout: u64,
     pub(crate) hashpower: u32,
     pub(crate) slab_reassign: bool,
-    pub(crate) slab_automove: u8,
+    /// None: as larder does if nothing else is said, which is at once.
+    pub(crate) slab_automove: Option<u8>,
     pub(crate) slab_automove_ratio: f64,
     pub(crate) slab_automove_window: u32,
     pub(crate) slab_chunk_max: usize,
@@ -46,7 +47,7 @@ impl Default for Extended {
             idle_timeout: 0,
             hashpower: 0,
             slab_reassign: true,
-            slab_automove: 1,
+            slab_automove: None,
             slab_automove_ratio: 0.8,
             slab_automove_window: 10,
             slab_chunk_max: 512 << 10,
@@ -102,8 +103,8 @@ fn set_one(extended: &mut Extended, name: &str, value: Option<&str>) -> Result<(
         "hashpower" => extended.hashpower = within!(12, 32),
         "slab_reassign" => extended.slab_reassign = true,
         "no_slab_reassign" => extended.slab_reassign = false,
-        "slab_automove" => extended.slab_automove = if value.is_some() { within!(0, 2) } else { 1 },
-        "no_slab_automove" => extended.slab_automove = 0,
+        "slab_automove" => extended.slab_automove = Some(if value.is_some() { within!(0, 2) } else { 1 }),
+        "no_slab_automove" => extended.slab_automove = Some(0),
         "slab_automove_ratio" => extended.slab_automove_ratio = within!(0.001, 1.0),
         "slab_automove_window" => extended.slab_automove_window = within!(3, 1800),
         "slab_chunk_max" => extended.slab_chunk_max = within!(1, 1024usize) << 10,
@@ -136,7 +137,7 @@ fn set_one(extended: &mut Extended, name: &str, value: Option<&str>) -> Result<(
         "ssl_key" => extended.tls_key = Some(needed()?.into()),
         "no_modern" => {
             (extended.lru_crawler, extended.lru_maintainer) = (false, false);
-            (extended.slab_reassign, extended.slab_automove) = (false, 0);
+            (extended.slab_reassign, extended.slab_automove) = (false, Some(0));
             (extended.maxconns_fast, extended.slab_chunk_max) = (false, 1 << 20);
             extended.hash_algorithm = "jenkins".into();
         }

@@ -60,7 +60,7 @@ The process
       idle_timeout=SECONDS   close connections that are silent for so long (0, never)
       read_buf_mem_limit=MIB memory for replies that clients do not take, for all connections together (no limit)
       hashpower=NUM          room in the index for 2^NUM items from the start
-      slab_reassign, slab_automove=0|1|2    whether pages move between sizes: by hand, by themselves slowly, at once
+      slab_reassign, slab_automove=0|1|2    whether pages move between sizes: by hand; never by themselves, slowly, at once (2)
       watcher_logbuf_size=KIB  what waits for a client that watches (256)
       track_sizes            stats sizes counts items
       relaxed_privileges     test commands (debugtime) are there
@@ -353,7 +353,8 @@ mod tests {
 
     #[test]
     fn letters_and_long_names_are_the_same() {
-        let short = options("-p 1 -U 2 -l ::1,127.0.0.1 -m 128 -M -c 9 -t 2 -R 7 -C -f 1.5 -n 64 -I 2m -k -L -b 5").unwrap();
+        let short =
+            options("-p 1 -U 2 -l ::1,127.0.0.1 -m 128 -M -c 9 -t 2 -R 7 -C -f 1.5 -n 64 -I 2m -k -L -b 5").unwrap();
         let long = options(
             "--port=1 --udp-port 2 --listen ::1 --listen 127.0.0.1 --memory-limit=128 --disable-evictions \
              --conn-limit=9 --threads=2 --max-reqs-per-event=7 --disable-cas --slab-growth-factor=1.5 \

@@ -106,13 +106,13 @@ fn switch(user: &User) -> nix::Result<()> {
 
 /// Makes sure that so many files and sockets can be open.
 pub(crate) fn allow_files(wanted: u64) -> Result<(), String> {
-    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(|e| format!("cannot read the limit of files: {e}"))?;
+    let (soft, hard) =
+        getrlimit(Resource::RLIMIT_NOFILE).map_err(|e| format!("cannot read the limit of files: {e}"))?;
     if soft >= wanted {
         return Ok(());
     }
-    setrlimit(Resource::RLIMIT_NOFILE, wanted, hard.max(wanted)).map_err(|e| {
-        format!("{wanted} files have to be open for that many connections (-c), and {hard} may be: {e}")
-    })
+    setrlimit(Resource::RLIMIT_NOFILE, wanted, hard.max(wanted))
+        .map_err(|e| format!("{wanted} files have to be open for that many connections (-c), and {hard} may be: {e}"))
 }
 
 /// Lifts the limit on the size of core files.

@@ -78,8 +78,8 @@ fn cache(options: &Options, clock: Option<DebugClock>, watchers: &Watchers) -> R
         None => EvictionPolicy::NoEviction,
     };
     let automove = match extended.slab_automove {
-        0 => Automove::Off,
-        1 => Automove::Slow,
+        Some(0) => Automove::Off,
+        Some(1) => Automove::Slow,
         _ => Automove::Always,
     };
     let mut builder = Cache::builder()
@@ -224,7 +224,8 @@ fn read(path: &Path) -> Result<String, String> {
 
 /// A thread that turns signals into what they ask for. It ends with the process.
 fn obey_signals(control: Control<Memcached>, service: Service, cache: Cache, options: &Options) -> Result<(), String> {
-    let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM, SIGUSR1]).map_err(|e| format!("cannot catch signals: {e}"))?;
+    let mut signals =
+        Signals::new([SIGHUP, SIGINT, SIGTERM, SIGUSR1]).map_err(|e| format!("cannot catch signals: {e}"))?;
     let options = Arc::new(options.clone());
     let obey = move || {
         let mut ending = false;
@@ -292,13 +293,7 @@ impl Sockets {
     }
 
     /// Listens on one address of `-l`.
-    fn open_at(
-        &mut self,
-        text: &str,
-        tcp: Option<u16>,
-        udp: Option<u16>,
-        backlog: i32,
-    ) -> Result<(), String> {
+    fn open_at(&mut self, text: &str, tcp: Option<u16>, udp: Option<u16>, backlog: i32) -> Result<(), String> {
         let (text, binding) = match text.strip_prefix("proto[").and_then(|rest| rest.split_once("]:")) {
             Some((protocol, rest)) => (rest, Some(binding(protocol.parse()?))),
             None => (text, None),

@@ -77,7 +77,10 @@ pub(crate) fn fill(port: u16, load: &Load) -> Result<(), String> {
         reply.resize(batch as usize * STORED.len(), 0);
         stream.read_exact(&mut reply).map_err(problem)?;
         if reply.chunks(STORED.len()).any(|one| one != STORED) {
-            return Err(format!("a set was answered with {:?}", String::from_utf8_lossy(&reply[..40.min(reply.len())])));
+            return Err(format!(
+                "a set was answered with {:?}",
+                String::from_utf8_lossy(&reply[..40.min(reply.len())])
+            ));
         }
     }
     Ok(())

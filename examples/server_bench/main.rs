@@ -173,7 +173,8 @@ fn run(args: &Args) -> Result<(), String> {
         }
     }
     if !args.json {
-        let header = ["operation", "pipeline", "server", "requests/s", "p50 us", "p99 us", "user us", "system us", "CPU us"];
+        let header =
+            ["operation", "pipeline", "server", "requests/s", "p50 us", "p99 us", "user us", "system us", "CPU us"];
         println!(
             "{} connections, {} keys, values of {} bytes, {} thread(s) on core {}; medians of {} runs of {} s in turn\n",
             args.load.connections,

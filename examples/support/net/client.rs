@@ -104,7 +104,10 @@ impl<S: Session> Client<S> {
 
     /// Bytes that this client takes of the process.
     pub(crate) fn memory(&self) -> usize {
-        size_of::<Self>() + self.input.capacity() + self.output.as_ref().map_or(0, |o| o.memory()) + self.session.memory()
+        size_of::<Self>()
+            + self.input.capacity()
+            + self.output.as_ref().map_or(0, |o| o.memory())
+            + self.session.memory()
     }
 
     /// Whether replies wait for the client to take them.

@@ -142,7 +142,8 @@ impl<F: Front> Server<F> {
         mut datagrams: Vec<Datagrams>,
     ) -> Result<Server<F>, String> {
         let problem = |e: io::Error| format!("cannot start the event loops: {e}");
-        let polls: Vec<Poll> = (0..=settings.threads).map(|_| Poll::new()).collect::<Result<_, _>>().map_err(problem)?;
+        let polls: Vec<Poll> =
+            (0..=settings.threads).map(|_| Poll::new()).collect::<Result<_, _>>().map_err(problem)?;
         let wakers = polls.iter().map(|poll| Waker::new(poll.registry(), WAKE)).collect::<Result<_, _>>();
         let shared = Arc::new(Shared {
             front,
@@ -219,7 +220,9 @@ struct Acceptor<F: Front> {
 enum Accepted {
     All,
     /// No room for more: to be tried again when a connection has ended, or soon.
-    Full { soon: bool },
+    Full {
+        soon: bool,
+    },
 }
 
 impl<F: Front> Acceptor<F> {
