@@ -147,7 +147,7 @@ fn since_reset(server: &Server) -> Stats {
         expired_unfetched: now.expired_unfetched - then.expired_unfetched,
         reclaimed: now.reclaimed - then.reclaimed,
         pages_moved: now.pages_moved - then.pages_moved,
-        ended_on_write: now.ended_on_write - then.ended_on_write,
+        flushed_items: now.flushed_items - then.flushed_items,
         expired_on_read: now.expired_on_read - then.expired_on_read,
         flushed_on_read: now.flushed_on_read - then.flushed_on_read,
         ..now
@@ -284,8 +284,8 @@ fn memory(server: &Server, engine: &Stats, out: &mut Vec<Row>) {
         row(out, "evicted_active", 0);
     }
     row(out, "evictions", engine.evictions);
-    // What a write replaces that had ended is memory won back from it, too.
-    row(out, "reclaimed", engine.reclaimed + engine.ended_on_write);
+    // Memory that was won back from what had ended or was cleared, by whomever.
+    row(out, "reclaimed", engine.expired + engine.flushed_items);
     row(out, "crawler_reclaimed", engine.expired.saturating_sub(engine.reclaimed));
     row(out, "crawler_items_checked", 0);
     row(out, "lrutail_reflocked", 0);
@@ -399,6 +399,11 @@ fn items(server: &Server) -> Vec<Row> {
         put("number", class.used_chunks);
         put("age", 0);
         put("mem_requested", class.used_chunks * class.chunk_size);
+        put("evicted", class.evicted);
+        put("evicted_unfetched", class.evicted_unfetched);
+        put("expired_unfetched", class.expired_unfetched);
+        put("reclaimed", class.expired);
+        put("crawler_reclaimed", class.expired);
     }
     rows
 }

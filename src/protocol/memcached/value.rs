@@ -17,6 +17,7 @@ pub(super) enum Reply {
 
 /// Where the bytes go.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a value on its way is in a box already")]
 enum Place {
     Cache(Reservation),
     /// What is to be added to another value.
