@@ -110,12 +110,20 @@ impl Session for Client {
     }
 
     fn watches(&self) -> bool {
-        false
+        self.0.is_watching()
     }
 
-    fn poll(&mut self, _output: &mut Output) {}
+    fn poll(&mut self, output: &mut Output) {
+        self.0.poll(output);
+    }
 
-    fn ending(&mut self, _ending: Ending) {}
+    fn ending(&mut self, ending: Ending) {
+        self.0.closing(match ending {
+            Ending::Normal => "normal",
+            Ending::Error => "error",
+            Ending::IdleTimeout => "idle_timeout",
+        });
+    }
 
     fn memory(&self) -> usize {
         self.0.memory()

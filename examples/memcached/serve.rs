@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use larder::protocol::memcached::{Binding, DebugClock, Server as Service, Users};
+use larder::protocol::memcached::{Binding, DebugClock, Server as Service, Users, Watchers};
 use larder::{Automove, Cache, EvictionPolicy, SystemClock};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
@@ -29,8 +29,9 @@ pub(crate) fn serve(options: &Options) -> Result<(), String> {
     let sockets = Sockets::open(options)?;
     process::become_user(options.user.as_deref())?;
     let clock = options.extended.relaxed_privileges.then(|| DebugClock::new(SystemClock::new()));
-    let cache = cache(options, clock.clone())?;
-    let service = service(options, &sockets, cache.clone(), clock)?;
+    let watchers = Watchers::new();
+    let cache = cache(options, clock.clone(), &watchers)?;
+    let service = service(options, &sockets, cache.clone(), clock, watchers)?;
     let access = AllowList::new(&allowed(options)?);
     if options.verbosity > 0 {
         for place in sockets.places() {
@@ -69,7 +70,7 @@ pub(crate) fn serve(options: &Options) -> Result<(), String> {
     ended
 }
 
-fn cache(options: &Options, clock: Option<DebugClock>) -> Result<Cache, String> {
+fn cache(options: &Options, clock: Option<DebugClock>, watchers: &Watchers) -> Result<Cache, String> {
     let extended = &options.extended;
     let policy = match options.policy {
         Some(policy) => policy,
@@ -101,16 +102,29 @@ fn cache(options: &Options, clock: Option<DebugClock>) -> Result<Cache, String> 
     if let Some(clock) = clock {
         builder = builder.clock(clock);
     }
+    if options.watch {
+        let watchers = watchers.clone();
+        builder = builder.eviction_listener(move |removal| watchers.removed(removal));
+    }
     builder.build().map_err(|e| e.to_string())
 }
 
-fn service(options: &Options, sockets: &Sockets, cache: Cache, clock: Option<DebugClock>) -> Result<Service, String> {
+fn service(
+    options: &Options,
+    sockets: &Sockets,
+    cache: Cache,
+    clock: Option<DebugClock>,
+    watchers: Watchers,
+) -> Result<Service, String> {
     let extended = &options.extended;
     let mut builder = Service::builder(cache)
         .binding(binding(options.protocol))
         .item_size_max(options.max_item_size as u64)
         .flush(options.flush)
         .dump(options.dump)
+        .watch(options.watch)
+        .watch_queue(extended.watcher_logbuf_size)
+        .watchers(watchers)
         .shutdown(options.shutdown)
         .track_sizes(extended.track_sizes)
         .idle_timeout(extended.idle_timeout)
@@ -146,7 +160,7 @@ fn binding(protocol: Protocol) -> Binding {
     }
 }
 
-/// What `stats settings` shows of the options, by memcached's names.
+/// What `stats settings` shows of options that the protocol's side does not know, by memcached's names.
 fn rows(options: &Options, sockets: &Sockets) -> Vec<(&'static str, String)> {
     let extended = &options.extended;
     let yes = |yes: bool| if yes { "yes" } else { "no" }.to_owned();
@@ -156,8 +170,6 @@ fn rows(options: &Options, sockets: &Sockets) -> Vec<(&'static str, String)> {
     let port = |udp: bool| sockets.port(udp).unwrap_or(0).to_string();
     let inter = if options.listen.is_empty() { "NULL".to_owned() } else { options.listen.join(",") };
     vec![
-        ("maxbytes", options.memory.to_string()),
-        ("maxconns", options.connections.to_string()),
         ("tcpport", port(false)),
         ("udpport", port(true)),
         ("inter", inter),
@@ -165,33 +177,17 @@ fn rows(options: &Options, sockets: &Sockets) -> Vec<(&'static str, String)> {
         ("umask", format!("{:o}", options.unix_mask)),
         ("growth_factor", format!("{:.2}", options.factor)),
         ("chunk_size", options.chunk_size.to_string()),
-        ("num_threads", options.threads.to_string()),
         ("num_threads_per_udp", "1".to_owned()),
         ("reqs_per_event", options.requests_per_event.to_string()),
         ("tcp_backlog", options.backlog.to_string()),
-        ("auth_enabled_sasl", yes(options.sasl)),
         ("auth_enabled_ascii", path(&options.auth_file, "no")),
-        ("maxconns_fast", yes(extended.maxconns_fast)),
         ("hashpower_init", extended.hashpower.to_string()),
-        ("slab_automove_ratio", format!("{:.2}", extended.slab_automove_ratio)),
         ("slab_automove_window", extended.slab_automove_window.to_string()),
         ("slab_chunk_max", extended.slab_chunk_max.to_string()),
-        ("lru_crawler_sleep", extended.lru_crawler_sleep.to_string()),
-        ("lru_crawler_tocrawl", extended.lru_crawler_tocrawl.to_string()),
         ("tail_repair_time", extended.tail_repair_time.to_string()),
-        ("hash_algorithm", extended.hash_algorithm.clone()),
-        ("lru_maintainer_thread", yes(extended.lru_maintainer)),
-        ("hot_lru_pct", extended.hot_lru_pct.to_string()),
-        ("warm_lru_pct", extended.warm_lru_pct.to_string()),
-        ("hot_max_factor", format!("{:.2}", extended.hot_max_factor)),
-        ("warm_max_factor", format!("{:.2}", extended.warm_max_factor)),
-        ("temp_lru", yes(extended.temporary_ttl.is_some())),
-        ("temporary_ttl", extended.temporary_ttl.unwrap_or(61).to_string()),
-        ("idle_timeout", extended.idle_timeout.to_string()),
         ("watcher_logbuf_size", extended.watcher_logbuf_size.to_string()),
         ("worker_logbuf_size", extended.worker_logbuf_size.to_string()),
         ("read_buf_mem_limit", (extended.read_buf_mem_limit << 20).to_string()),
-        ("track_sizes", yes(extended.track_sizes)),
         ("ssl_enabled", yes(options.tls)),
     ]
 }
