@@ -202,6 +202,7 @@ impl Server {
                 clock: None,
             },
             crawler: true,
+            detail: false,
             verbosity: 0,
             users: Users::new(),
             watchers: Watchers::new(),
@@ -333,6 +334,7 @@ pub struct ServerBuilder {
     cache: Cache,
     pub(super) config: Config,
     crawler: bool,
+    detail: bool,
     verbosity: u32,
     users: Users,
     watchers: Watchers,
@@ -417,6 +419,10 @@ impl ServerBuilder {
     setting! {
         /// What ends the prefix of a key, for `stats detail` (a colon).
         prefix_delimiter: u8, ".prefix_delimiter(b'/')", |this, byte| this.config.delimiter = byte
+    }
+    setting! {
+        /// Whether `stats detail` counts by prefix from the start (no).
+        detail: bool, ".detail(true)", |this, yes| this.detail = yes
     }
     setting! {
         /// After how many seconds idle connections are closed by the owner of the sockets; shown only.
@@ -516,7 +522,7 @@ impl ServerBuilder {
             live,
             counts: Counts::default(),
             connections: Connections::default(),
-            prefixes: Prefixes::new(self.config.delimiter),
+            prefixes: Prefixes::new(self.config.delimiter, self.detail),
             discovery: Discovery::new(self.discovery.0, self.discovery.1),
             users: RwLock::new(self.users),
             registry: Registry::new(BTreeMap::new()),

@@ -32,7 +32,7 @@ pub(super) const QUEUE: usize = 256 << 10;
 /// use larder::protocol::memcached::{Server, Watchers};
 /// let watchers = Watchers::new();
 /// let listener = watchers.clone();
-/// let cache = Cache::builder().max_memory(1 << 20).eviction_listener(move |removal| listener.removed(removal)).build()?;
+/// let cache = Cache::builder().eviction_listener(move |removal| listener.removed(removal)).build()?;
 /// let server = Server::builder(cache).watchers(watchers).build();
 /// # Ok::<(), larder::Error>(())
 /// ```
