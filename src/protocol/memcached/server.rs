@@ -205,7 +205,7 @@ impl Server {
             detail: false,
             verbosity: 0,
             users: Users::new(),
-            watchers: Watchers::new(),
+            watchers: None,
             discovery: (16, 64 << 10),
             cache,
         }
@@ -337,7 +337,7 @@ pub struct ServerBuilder {
     detail: bool,
     verbosity: u32,
     users: Users,
-    watchers: Watchers,
+    watchers: Option<Watchers>,
     discovery: (usize, usize),
 }
 
@@ -445,8 +445,8 @@ impl ServerBuilder {
         watch_queue: usize, ".watch_queue(8 << 10)", |this, bytes| this.config.watch_queue = bytes
     }
     setting! {
-        /// Those who watch, where they were made before the cache so that evictions are watched too.
-        watchers: Watchers, ".watchers(Watchers::new())", |this, watchers| this.watchers = watchers
+        /// Those who watch, where they were made before the cache so that evictions are watched too: see [`Watchers`].
+        watchers: Watchers, ".watchers(Watchers::new())", |this, watchers| this.watchers = Some(watchers)
     }
     setting! {
         /// How many connections the owner of the sockets allows (1,024); shown only.
@@ -507,6 +507,9 @@ impl ServerBuilder {
     /// See [`Server`].
     pub fn build(self) -> Server {
         let cache = self.cache;
+        if let Some(watchers) = &self.watchers {
+            watchers.listen(&cache);
+        }
         let live = Live {
             verbosity: AtomicU32::new(self.verbosity),
             crawler: AtomicBool::new(self.crawler),
@@ -526,7 +529,7 @@ impl ServerBuilder {
             discovery: Discovery::new(self.discovery.0, self.discovery.1),
             users: RwLock::new(self.users),
             registry: Registry::new(BTreeMap::new()),
-            watchers: self.watchers,
+            watchers: self.watchers.unwrap_or_default(),
             baseline: Mutex::new(Stats::default()),
             config: self.config,
             cache,
