@@ -202,6 +202,7 @@ impl Server {
                 clock: None,
             },
             crawler: true,
+            temporary_ttl: None,
             detail: false,
             verbosity: 0,
             users: Users::new(),
@@ -334,6 +335,7 @@ pub struct ServerBuilder {
     cache: Cache,
     pub(super) config: Config,
     crawler: bool,
+    temporary_ttl: Option<u32>,
     detail: bool,
     verbosity: u32,
     users: Users,
@@ -437,6 +439,10 @@ impl ServerBuilder {
         lru_maintainer: bool, ".lru_maintainer(false)", |this, yes| this.config.lru_maintainer = yes
     }
     setting! {
+        /// The time to live below which items are said to go to memcached's temporary LRU; shown only.
+        temporary_ttl: u32, ".temporary_ttl(61)", |this, seconds| this.temporary_ttl = Some(seconds)
+    }
+    setting! {
         /// Whether `watch` is allowed (yes).
         watch: bool, ".watch(false)", |this, yes| this.config.watch = yes
     }
@@ -516,7 +522,7 @@ impl ServerBuilder {
             crawler_sleep_us: AtomicU32::new(100),
             crawler_tocrawl: AtomicU32::new(0),
             crawler_starts: AtomicU64::new(0),
-            lru: Mutex::new(LruSettings::default()),
+            lru: Mutex::new(LruSettings { temporary_ttl: self.temporary_ttl, ..LruSettings::default() }),
             automove_ratio: Mutex::new(0.8),
         };
         Server(Arc::new(Shared {

@@ -12,7 +12,7 @@ use crate::api::Cursor;
 use crate::policy::EvictionPolicy;
 use crate::protocol::Output;
 use crate::shard::Automove;
-use crate::stats::Stats;
+use crate::stats::{ClassStats, Stats};
 
 /// A name and a value.
 pub(super) type Row = (String, String);
@@ -391,10 +391,15 @@ fn settings(server: &Server) -> Vec<Row> {
     rows
 }
 
+/// Whether a class has, or had, items.
+fn is_known(class: &ClassStats) -> bool {
+    class.pages + class.evicted + class.expired > 0
+}
+
 /// `stats items`: by class, as far as the engine knows by class.
 fn items(server: &Server) -> Vec<Row> {
     let mut rows = Vec::new();
-    for (i, class) in server.0.cache.classes().iter().enumerate().filter(|(_, class)| class.used_chunks > 0) {
+    for (i, class) in server.0.cache.classes().iter().enumerate().filter(|(_, class)| is_known(class)) {
         let mut put = |name: &str, value: u64| row(&mut rows, &format!("items:{}:{name}", i + 1), value);
         put("number", class.used_chunks);
         put("age", 0);
@@ -411,8 +416,8 @@ fn items(server: &Server) -> Vec<Row> {
 /// `stats slabs`
 fn slabs(server: &Server) -> Vec<Row> {
     let (mut rows, mut active) = (Vec::new(), 0);
-    for (i, class) in server.0.cache.classes().iter().enumerate().filter(|(_, class)| class.pages > 0) {
-        active += 1;
+    for (i, class) in server.0.cache.classes().iter().enumerate().filter(|(_, class)| is_known(class)) {
+        active += u64::from(class.pages > 0);
         let mut put = |name: &str, value: u64| row(&mut rows, &format!("{}:{name}", i + 1), value);
         put("chunk_size", class.chunk_size);
         put("chunks_per_page", class.chunks_per_page);
