@@ -94,6 +94,10 @@
 //! `tracing`, subscribers are told what the engine does beside the operations. `docs/observability.md` has both in
 //! full.
 //!
+//! # Protocols
+//! With the feature `memcached`, the module `protocol` answers memcached's protocol on a cache, for whoever owns the
+//! sockets.
+//!
 //! # Maintenance
 //! One small thread per cache sweeps what has ended and gives memory back, in steps, for at most a twentieth of a core
 //! ([`CacheBuilder::expiry_cpu_share`]). It ends with the last handle. With [`Maintenance::Manual`] there is no

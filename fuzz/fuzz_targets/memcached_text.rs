@@ -41,7 +41,6 @@ const WORDS: &[&str] = &[
     "stats detail dump",
     "verbosity 1",
     "slabs automove 1",
-    "lru_crawler metadump all",
     "config get cluster",
     "config set cluster 0 1\\r\\nx",
     "quit",

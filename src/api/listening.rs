@@ -5,6 +5,27 @@ use crate::error::Result;
 use crate::events::{KeyEvent, KeyEventClass, KeyEvents, Subscription};
 
 impl Cache {
+    /// Whether the [eviction listener](crate::CacheBuilder::eviction_listener) is told of what leaves from now on (at
+    /// first it is). While it is not, items leave as cheaply as without one.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::sync::atomic::{AtomicU32, Ordering};
+    /// static LEFT: AtomicU32 = AtomicU32::new(0);
+    /// let count = |_: &larder::Removal<'_>| drop(LEFT.fetch_add(1, Ordering::Relaxed));
+    /// let cache = larder::Cache::builder().max_memory(1 << 20).eviction_listener(count).build()?;
+    /// for listening in [false, true] {
+    ///     cache.set_listening(listening);
+    ///     cache.set(b"k", b"v")?;
+    ///     cache.remove(b"k");
+    /// }
+    /// assert_eq!(LEFT.load(Ordering::Relaxed), 1);
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    pub fn set_listening(&self, yes: bool) {
+        self.engine().ctx.hub.set_listening(yes);
+    }
+
     /// A queue of what happens to the keys of this namespace from now on, in which `capacity` events can wait (at least
     /// one). What waits is on the cache's ledger. The cache never waits for a subscriber: see [`Subscription`].
     ///

@@ -43,6 +43,10 @@ pub(crate) struct ClassReport {
     pub(crate) pages: u64,
     pub(crate) used: u64,
     pub(crate) free: u64,
+    pub(crate) evicted: u64,
+    pub(crate) evicted_unfetched: u64,
+    pub(crate) expired: u64,
+    pub(crate) expired_unfetched: u64,
 }
 
 /// One shard.
@@ -123,6 +127,10 @@ impl Engine {
                 class.pages += u64::from(state.pages);
                 class.used += u64::from(state.used);
                 class.free += u64::from(state.free);
+                class.evicted += state.evicted;
+                class.evicted_unfetched += state.evicted_unfetched;
+                class.expired += state.expired;
+                class.expired_unfetched += state.expired_unfetched;
             }
         }
         all

@@ -26,7 +26,7 @@
 
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst, fence};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst, fence};
 use std::sync::{Arc, Weak};
 
 use crossbeam_utils::CachePadded;
@@ -87,6 +87,8 @@ pub(crate) struct Hub {
     /// Bits of the classes that any subscriber wants, and [`LISTENER`].
     wants: AtomicU32,
     listener: Option<Listener>,
+    /// The listener is not to be told now.
+    asleep: AtomicBool,
     subscribers: RwLock<Arc<[Subscriber]>>,
     tellers: Box<[CachePadded<Teller>]>,
     panics: AtomicU64,
@@ -136,6 +138,7 @@ impl Hub {
             id: NEXT.fetch_add(1, Relaxed),
             wants: AtomicU32::new(wants),
             listener,
+            asleep: AtomicBool::new(false),
             subscribers: RwLock::new(Arc::new([])),
             tellers,
             panics: AtomicU64::new(0),
@@ -273,7 +276,8 @@ impl Hub {
         }
         let subscribers = Arc::clone(&self.subscribers.read());
         for told in batch.iter() {
-            if let (Some(listener), What::Removed(cause)) = (&self.listener, told.what) {
+            let listener = self.listener.as_ref().filter(|_| !self.asleep.load(Relaxed));
+            if let (Some(listener), What::Removed(cause)) = (listener, told.what) {
                 self.call(listener, &Removal { namespace: told.namespace, key: told.key, value: told.value, cause });
             }
             let Some((class, name)) = told.what.event() else { continue };
@@ -315,8 +319,16 @@ impl Hub {
     }
 
     fn note_wants(&self, subscribers: &[Subscriber]) {
-        let listener = if self.listener.is_some() { LISTENER } else { 0 };
+        let listens = self.listener.is_some() && !self.asleep.load(Relaxed);
+        let listener = if listens { LISTENER } else { 0 };
         self.wants.store(subscribers.iter().fold(listener, |wants, s| wants | s.events.wants()), Relaxed);
+    }
+
+    /// Whether the listener is told of what leaves from now on.
+    pub(crate) fn set_listening(&self, yes: bool) {
+        let subscribers = self.subscribers.write();
+        self.asleep.store(!yes, Relaxed);
+        self.note_wants(&subscribers);
     }
 
     /// How often the listener has panicked.

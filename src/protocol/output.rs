@@ -103,21 +103,21 @@ impl Output {
     /// assert_eq!(output.to_vec(), b"1024");
     /// ```
     #[inline]
-    pub fn put_number(&mut self, mut number: u64) {
-        let mut digits = [0; 20];
-        let mut at = digits.len();
-        loop {
-            at -= 1;
-            digits[at] = b'0' + (number % 10) as u8;
-            number /= 10;
-            if number == 0 {
-                break;
-            }
-        }
-        self.put(&digits[at..]);
+    pub fn put_number(&mut self, number: u64) {
+        self.put_small(|buffer| push_number(number, buffer));
+    }
+
+    /// Lets a closure append something small.
+    #[inline]
+    pub(crate) fn put_small(&mut self, append: impl FnOnce(&mut Vec<u8>)) {
+        let buffer = self.open();
+        let before = buffer.len();
+        append(buffer);
+        self.len += buffer.len() - before;
     }
 
     /// The buffer that takes small replies.
+    #[inline]
     fn open(&mut self) -> &mut Vec<u8> {
         if self.parts.back().is_none_or(|last| last.len() >= LARGE) {
             self.parts.push_back(Vec::new());
@@ -207,6 +207,21 @@ impl Output {
         }
         self.len = mark.len;
     }
+}
+
+/// Appends a number in decimal digits.
+pub(crate) fn push_number(mut number: u64, buffer: &mut Vec<u8>) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    buffer.extend_from_slice(&digits[at..]);
 }
 
 /// A place in an output.

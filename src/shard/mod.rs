@@ -79,8 +79,6 @@ pub(crate) struct ShardCounts {
     pub(crate) expired: u64,
     pub(crate) expired_unfetched: u64,
     pub(crate) reclaimed: u64,
-    /// Items that had ended, or were cleared, when a write came by them.
-    pub(crate) ended_on_write: u64,
     pub(crate) flushed: u64,
     pub(crate) turned_away: u64,
     pub(crate) pages_moved: u64,
@@ -96,7 +94,6 @@ impl ShardCounts {
         self.expired += other.expired;
         self.expired_unfetched += other.expired_unfetched;
         self.reclaimed += other.reclaimed;
-        self.ended_on_write += other.ended_on_write;
         self.flushed += other.flushed;
         self.turned_away += other.turned_away;
         self.pages_moved += other.pages_moved;

@@ -98,7 +98,6 @@ impl Locked<'_> {
     pub(crate) fn find(&mut self, hash: u64, namespace: u8, key: &[u8]) -> Option<Found> {
         let found = self.find_any(hash, namespace, key)?;
         if let Some(cause) = self.end_of(self.item(found.locator)) {
-            self.core.counts.ended_on_write += 1;
             self.remove(found, cause);
             return None;
         }
@@ -199,16 +198,28 @@ impl Locked<'_> {
     }
 
     fn note_removal(&mut self, cause: Cause, last: Slot) {
-        let counts = &mut self.core.counts;
+        let core = &mut *self.core;
+        let counts = &mut core.counts;
         let unfetched = u64::from(!last.is_fetched());
+        let class = last.locator().map(|locator| self.ctx.arena.class_of(locator).index());
+        // Values of their own have no class.
+        let class = class.and_then(|class| core.slab.classes.get_mut(class));
         match cause {
             Cause::Evicted => {
                 counts.evictions += 1;
                 counts.evicted_unfetched += unfetched;
+                if let Some(class) = class {
+                    class.evicted += 1;
+                    class.evicted_unfetched += unfetched;
+                }
             }
             Cause::Expired => {
                 counts.expired += 1;
                 counts.expired_unfetched += unfetched;
+                if let Some(class) = class {
+                    class.expired += 1;
+                    class.expired_unfetched += unfetched;
+                }
             }
             Cause::Flushed => counts.flushed += 1,
             Cause::Removed | Cause::Replaced => {}

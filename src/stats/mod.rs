@@ -132,8 +132,6 @@ pub struct Stats {
     pub expired_unfetched: u64,
     /// Those of them that were removed to make room.
     pub reclaimed: u64,
-    /// Items that had ended, or were cleared, when a write came by them and removed them.
-    pub ended_on_write: u64,
     /// Items of cleared namespaces, or with invalidated tags, that were swept.
     pub flushed_items: u64,
     /// New items that the policy turned away.
@@ -192,7 +190,6 @@ impl Stats {
             expired: shards.expired,
             expired_unfetched: shards.expired_unfetched,
             reclaimed: shards.reclaimed,
-            ended_on_write: shards.ended_on_write,
             flushed_items: shards.flushed,
             turned_away: shards.turned_away,
             pages_moved: shards.pages_moved,
@@ -247,6 +244,14 @@ pub struct ClassStats {
     pub used_chunks: u64,
     /// Chunks without one.
     pub free_chunks: u64,
+    /// Items, live, that were removed to make room.
+    pub evicted: u64,
+    /// Those of them that were never read.
+    pub evicted_unfetched: u64,
+    /// Items removed because they had ended.
+    pub expired: u64,
+    /// Those of them that were never read.
+    pub expired_unfetched: u64,
 }
 
 impl ClassStats {
@@ -257,6 +262,10 @@ impl ClassStats {
             pages: c.pages,
             used_chunks: c.used,
             free_chunks: c.free,
+            evicted: c.evicted,
+            evicted_unfetched: c.evicted_unfetched,
+            expired: c.expired,
+            expired_unfetched: c.expired_unfetched,
         };
         engine.classes().into_iter().map(one).collect()
     }

@@ -180,8 +180,9 @@ fn listings() {
     assert_eq!(client.send(b"lru_crawler metadump all\r\n", tight).len(), all.len());
     let all = String::from_utf8(client.send(b"lru_crawler mgdump hash\r\n", Cut::WHOLE)).unwrap();
     assert!(all.contains("mg key7\r\n") && all.contains("mg AA== b\r\n") && all.ends_with("EN\r\n"));
-    let class = all.lines().count();
-    assert_eq!(class, 502);
+    assert_eq!(all.lines().count(), 503);
+    let refused = client.send(b"mn\r\nlru_crawler metadump all\r\n", Cut::WHOLE);
+    assert_eq!(refused, b"MN\r\nERROR cannot pipeline other commands before metadump\r\n");
     let dump = String::from_utf8(client.send(b"stats cachedump 1 3\r\n", Cut::WHOLE)).unwrap();
     assert!(dump.ends_with("END\r\n"), "{dump}");
 }

@@ -167,6 +167,8 @@ fn lru_crawler(conn: &mut Connection, arguments: &[&[u8]], output: &mut Output) 
         [b"crawl" | b"metadump" | b"mgdump", _] if !is_on => b"CLIENT_ERROR lru crawler disabled\r\n",
         [b"metadump", _] if !shared.config.dump => b"ERROR metadump not allowed\r\n",
         [b"mgdump", _] if !shared.config.dump => b"ERROR key dump not allowed\r\n",
+        [b"metadump", _] if !output.is_empty() => b"ERROR cannot pipeline other commands before metadump\r\n",
+        [b"mgdump", _] if !output.is_empty() => b"ERROR cannot pipeline other commands before mgdump\r\n",
         [name @ (b"crawl" | b"metadump" | b"mgdump"), which] => match classes(which) {
             None => b"BADCLASS invalid class id\r\n",
             Some(classes) => {
@@ -178,7 +180,7 @@ fn lru_crawler(conn: &mut Connection, arguments: &[&[u8]], output: &mut Output) 
                 } else {
                     let form = if *name == b"metadump" { Form::Meta } else { Form::Get };
                     conn.state = State::Dump(Box::new(Dump::new(form, classes)));
-                    return;
+                    OK
                 }
             }
         },

@@ -10,7 +10,8 @@
 //! ```
 //! Invariants:
 //! 1. What a request does and answers does not depend on how the input was cut: a line is looked at when all of it is
-//!    there, a small value too, and a large one by its length alone.
+//!    there, a small value too, and a large one by its length alone. (Listings are refused while replies wait, as
+//!    memcached does.)
 //! 2. Input that is not consumed is less than [`MAX_UNCONSUMED`] bytes whenever more is asked for.
 
 use std::net::SocketAddr;

@@ -26,8 +26,8 @@ pub(super) struct Prefixes {
 }
 
 impl Prefixes {
-    pub(super) fn new(delimiter: u8) -> Prefixes {
-        Prefixes { on: AtomicBool::new(false), delimiter, asked: Mutex::default() }
+    pub(super) fn new(delimiter: u8, on: bool) -> Prefixes {
+        Prefixes { on: AtomicBool::new(on), delimiter, asked: Mutex::default() }
     }
 
     #[inline]

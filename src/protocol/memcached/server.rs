@@ -202,9 +202,11 @@ impl Server {
                 clock: None,
             },
             crawler: true,
+            temporary_ttl: None,
+            detail: false,
             verbosity: 0,
             users: Users::new(),
-            watchers: Watchers::new(),
+            watchers: None,
             discovery: (16, 64 << 10),
             cache,
         }
@@ -333,9 +335,11 @@ pub struct ServerBuilder {
     cache: Cache,
     pub(super) config: Config,
     crawler: bool,
+    temporary_ttl: Option<u32>,
+    detail: bool,
     verbosity: u32,
     users: Users,
-    watchers: Watchers,
+    watchers: Option<Watchers>,
     discovery: (usize, usize),
 }
 
@@ -419,6 +423,10 @@ impl ServerBuilder {
         prefix_delimiter: u8, ".prefix_delimiter(b'/')", |this, byte| this.config.delimiter = byte
     }
     setting! {
+        /// Whether `stats detail` counts by prefix from the start (no).
+        detail: bool, ".detail(true)", |this, yes| this.detail = yes
+    }
+    setting! {
         /// After how many seconds idle connections are closed by the owner of the sockets; shown only.
         idle_timeout: u64, ".idle_timeout(60)", |this, seconds| this.config.idle_timeout = seconds
     }
@@ -431,6 +439,10 @@ impl ServerBuilder {
         lru_maintainer: bool, ".lru_maintainer(false)", |this, yes| this.config.lru_maintainer = yes
     }
     setting! {
+        /// The time to live below which items are said to go to memcached's temporary LRU; shown only.
+        temporary_ttl: u32, ".temporary_ttl(61)", |this, seconds| this.temporary_ttl = Some(seconds)
+    }
+    setting! {
         /// Whether `watch` is allowed (yes).
         watch: bool, ".watch(false)", |this, yes| this.config.watch = yes
     }
@@ -439,8 +451,8 @@ impl ServerBuilder {
         watch_queue: usize, ".watch_queue(8 << 10)", |this, bytes| this.config.watch_queue = bytes
     }
     setting! {
-        /// Those who watch, where they were made before the cache so that evictions are watched too.
-        watchers: Watchers, ".watchers(Watchers::new())", |this, watchers| this.watchers = watchers
+        /// Those who watch, where they were made before the cache so that evictions are watched too: see [`Watchers`].
+        watchers: Watchers, ".watchers(Watchers::new())", |this, watchers| this.watchers = Some(watchers)
     }
     setting! {
         /// How many connections the owner of the sockets allows (1,024); shown only.
@@ -501,13 +513,16 @@ impl ServerBuilder {
     /// See [`Server`].
     pub fn build(self) -> Server {
         let cache = self.cache;
+        if let Some(watchers) = &self.watchers {
+            watchers.listen(&cache);
+        }
         let live = Live {
             verbosity: AtomicU32::new(self.verbosity),
             crawler: AtomicBool::new(self.crawler),
             crawler_sleep_us: AtomicU32::new(100),
             crawler_tocrawl: AtomicU32::new(0),
             crawler_starts: AtomicU64::new(0),
-            lru: Mutex::new(LruSettings::default()),
+            lru: Mutex::new(LruSettings { temporary_ttl: self.temporary_ttl, ..LruSettings::default() }),
             automove_ratio: Mutex::new(0.8),
         };
         Server(Arc::new(Shared {
@@ -516,11 +531,11 @@ impl ServerBuilder {
             live,
             counts: Counts::default(),
             connections: Connections::default(),
-            prefixes: Prefixes::new(self.config.delimiter),
+            prefixes: Prefixes::new(self.config.delimiter, self.detail),
             discovery: Discovery::new(self.discovery.0, self.discovery.1),
             users: RwLock::new(self.users),
             registry: Registry::new(BTreeMap::new()),
-            watchers: self.watchers,
+            watchers: self.watchers.unwrap_or_default(),
             baseline: Mutex::new(Stats::default()),
             config: self.config,
             cache,

@@ -12,7 +12,7 @@ use crate::api::Cursor;
 use crate::policy::EvictionPolicy;
 use crate::protocol::Output;
 use crate::shard::Automove;
-use crate::stats::Stats;
+use crate::stats::{ClassStats, Stats};
 
 /// A name and a value.
 pub(super) type Row = (String, String);
@@ -147,7 +147,7 @@ fn since_reset(server: &Server) -> Stats {
         expired_unfetched: now.expired_unfetched - then.expired_unfetched,
         reclaimed: now.reclaimed - then.reclaimed,
         pages_moved: now.pages_moved - then.pages_moved,
-        ended_on_write: now.ended_on_write - then.ended_on_write,
+        flushed_items: now.flushed_items - then.flushed_items,
         expired_on_read: now.expired_on_read - then.expired_on_read,
         flushed_on_read: now.flushed_on_read - then.flushed_on_read,
         ..now
@@ -284,8 +284,8 @@ fn memory(server: &Server, engine: &Stats, out: &mut Vec<Row>) {
         row(out, "evicted_active", 0);
     }
     row(out, "evictions", engine.evictions);
-    // What a write replaces that had ended is memory won back from it, too.
-    row(out, "reclaimed", engine.reclaimed + engine.ended_on_write);
+    // Memory that was won back from what had ended or was cleared, by whomever.
+    row(out, "reclaimed", engine.expired + engine.flushed_items);
     row(out, "crawler_reclaimed", engine.expired.saturating_sub(engine.reclaimed));
     row(out, "crawler_items_checked", 0);
     row(out, "lrutail_reflocked", 0);
@@ -391,14 +391,24 @@ fn settings(server: &Server) -> Vec<Row> {
     rows
 }
 
+/// Whether a class has, or had, items.
+fn is_known(class: &ClassStats) -> bool {
+    class.pages + class.evicted + class.expired > 0
+}
+
 /// `stats items`: by class, as far as the engine knows by class.
 fn items(server: &Server) -> Vec<Row> {
     let mut rows = Vec::new();
-    for (i, class) in server.0.cache.classes().iter().enumerate().filter(|(_, class)| class.used_chunks > 0) {
+    for (i, class) in server.0.cache.classes().iter().enumerate().filter(|(_, class)| is_known(class)) {
         let mut put = |name: &str, value: u64| row(&mut rows, &format!("items:{}:{name}", i + 1), value);
         put("number", class.used_chunks);
         put("age", 0);
         put("mem_requested", class.used_chunks * class.chunk_size);
+        put("evicted", class.evicted);
+        put("evicted_unfetched", class.evicted_unfetched);
+        put("expired_unfetched", class.expired_unfetched);
+        put("reclaimed", class.expired);
+        put("crawler_reclaimed", class.expired);
     }
     rows
 }
@@ -406,8 +416,8 @@ fn items(server: &Server) -> Vec<Row> {
 /// `stats slabs`
 fn slabs(server: &Server) -> Vec<Row> {
     let (mut rows, mut active) = (Vec::new(), 0);
-    for (i, class) in server.0.cache.classes().iter().enumerate().filter(|(_, class)| class.pages > 0) {
-        active += 1;
+    for (i, class) in server.0.cache.classes().iter().enumerate().filter(|(_, class)| is_known(class)) {
+        active += u64::from(class.pages > 0);
         let mut put = |name: &str, value: u64| row(&mut rows, &format!("{}:{name}", i + 1), value);
         put("chunk_size", class.chunk_size);
         put("chunks_per_page", class.chunks_per_page);

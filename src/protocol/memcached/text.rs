@@ -15,6 +15,7 @@ use super::{admin, auth, config, meta, stats};
 use crate::api::{Arithmetic, Guard};
 use crate::engine::Expiry;
 use crate::error::ErrorKind;
+use crate::protocol::output::push_number;
 use crate::protocol::{Limits, Next, Output};
 
 pub(super) const BAD_FORMAT: &[u8] = b"CLIENT_ERROR bad command line format\r\n";
@@ -282,17 +283,19 @@ pub(super) fn token_of(server: &Server, key: &[u8], value: &Guard<'_>) -> u64 {
 }
 
 fn value_line(key: &[u8], flags: u32, value: &[u8], token: Option<u64>, output: &mut Output) {
-    output.put(b"VALUE ");
-    output.put(key);
-    output.put(b" ");
-    output.put_number(u64::from(flags));
-    output.put(b" ");
-    output.put_number(value.len() as u64);
-    if let Some(token) = token {
-        output.put(b" ");
-        output.put_number(token);
-    }
-    output.put(b"\r\n");
+    output.put_small(|buffer| {
+        buffer.extend_from_slice(b"VALUE ");
+        buffer.extend_from_slice(key);
+        buffer.push(b' ');
+        push_number(u64::from(flags), buffer);
+        buffer.push(b' ');
+        push_number(value.len() as u64, buffer);
+        if let Some(token) = token {
+            buffer.push(b' ');
+            push_number(token, buffer);
+        }
+        buffer.extend_from_slice(b"\r\n");
+    });
     output.put(value);
     output.put(b"\r\n");
 }

@@ -17,6 +17,7 @@ pub(super) enum Reply {
 
 /// Where the bytes go.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a value on its way is in a box already")]
 enum Place {
     Cache(Reservation),
     /// What is to be added to another value.
@@ -116,6 +117,7 @@ impl Connection {
             self.bad_chunk(&store, &reply, output);
             return Step::Took(end.len());
         }
+        self.tell_looked(&key);
         let stored = match place {
             Place::Cache(reservation) => self.shared().publish(&key, &store, reservation, len),
             Place::Buffer(buffer) => self.shared().store(&key, &store, &buffer),
@@ -126,6 +128,7 @@ impl Connection {
 
     /// A value was there as a whole: stores it.
     pub(super) fn store(&mut self, key: &[u8], store: &Store, value: &[u8], reply: &Reply, output: &mut Output) {
+        self.tell_looked(key);
         let stored = self.shared().store(key, store, value);
         self.answer(key, store, stored, value.len(), reply, output);
     }

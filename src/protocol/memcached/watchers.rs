@@ -4,13 +4,14 @@
 //! fit is left out, and how much that was is told when there is room again.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 
 use parking_lot::Mutex;
 
 use super::connection::{Connection, ConnectionInfo, State, Step, Transport};
 use super::dump::escaped;
 use super::store::{Mode, Store, Stored};
+use crate::api::Cache;
 use crate::events::{Removal, RemovalCause};
 use crate::protocol::Output;
 
@@ -24,7 +25,8 @@ pub(super) const DELETIONS: u8 = 16;
 /// Bytes that wait for a watcher, at most, unless the builder says otherwise.
 pub(super) const QUEUE: usize = 256 << 10;
 
-/// Everybody who watches a service. Made before the cache if evictions are to be watched too.
+/// Everybody who watches a service. Made before the cache if evictions are to be watched too: its eviction listener then
+/// is for this alone, and is told of what leaves only while somebody watches ([`Cache::set_listening`]).
 ///
 /// # Examples
 /// ```
@@ -32,7 +34,7 @@ pub(super) const QUEUE: usize = 256 << 10;
 /// use larder::protocol::memcached::{Server, Watchers};
 /// let watchers = Watchers::new();
 /// let listener = watchers.clone();
-/// let cache = Cache::builder().max_memory(1 << 20).eviction_listener(move |removal| listener.removed(removal)).build()?;
+/// let cache = Cache::builder().eviction_listener(move |removal| listener.removed(removal)).build()?;
 /// let server = Server::builder(cache).watchers(watchers).build();
 /// # Ok::<(), larder::Error>(())
 /// ```
@@ -45,6 +47,8 @@ struct All {
     wanted: AtomicU8,
     watching: Mutex<Vec<Arc<Watcher>>>,
     line: AtomicU64,
+    /// The cache's eviction listener is [`Watchers::removed`].
+    listens: AtomicBool,
     /// When a client asked for something last: the time of what the cache tells by itself.
     now_ms: AtomicU64,
     written: AtomicU64,
@@ -70,6 +74,7 @@ struct Queue {
 #[derive(Debug)]
 pub(super) struct Watch {
     all: Watchers,
+    cache: Cache,
     watcher: Arc<Watcher>,
 }
 
@@ -78,6 +83,7 @@ impl Drop for Watch {
         let mut watching = self.all.0.watching.lock();
         watching.retain(|other| !Arc::ptr_eq(other, &self.watcher));
         self.all.0.wanted.store(watching.iter().fold(0, |sum, other| sum | other.wants), Relaxed);
+        self.all.wake(&self.cache);
     }
 }
 
@@ -107,12 +113,26 @@ impl Watchers {
         self.0.wanted.load(Relaxed) & kind != 0
     }
 
-    fn watch(&self, wants: u8, longest: usize) -> Watch {
+    /// The cache's listener, if it is for this, is told only while somebody watches evictions.
+    pub(super) fn wake(&self, cache: &Cache) {
+        if self.0.listens.load(Relaxed) {
+            cache.set_listening(self.wants(EVICTIONS));
+        }
+    }
+
+    /// The cache's listener is for this.
+    pub(super) fn listen(&self, cache: &Cache) {
+        self.0.listens.store(true, Relaxed);
+        self.wake(cache);
+    }
+
+    fn watch(&self, cache: &Cache, wants: u8, longest: usize) -> Watch {
         let watcher = Arc::new(Watcher { wants, queue: Mutex::default(), longest });
         let mut watching = self.0.watching.lock();
         watching.push(Arc::clone(&watcher));
         self.0.wanted.fetch_or(wants, Relaxed);
-        Watch { all: self.clone(), watcher }
+        self.wake(cache);
+        Watch { all: self.clone(), cache: cache.clone(), watcher }
     }
 
     /// Writes a line for everybody who watches things of this kind.
@@ -183,7 +203,7 @@ impl Connection {
                 _ => return output.put(b"ERROR\r\n"),
             };
         }
-        let watch = self.shared().watchers.watch(wants, self.shared().config.watch_queue);
+        let watch = self.shared().watchers.watch(&self.shared().cache, wants, self.shared().config.watch_queue);
         self.state = State::Watch(watch);
         output.put(b"OK\r\n");
     }
@@ -262,6 +282,14 @@ impl Connection {
             let class = found.map_or(0, |len| self.shared().class_of(key.len() + len));
             let (key, id) = (escaped(key), self.info.id);
             self.tell(FETCHERS, &format!("type=item_get key={key} status={status} clsid={class} cfd={id} size={size}"));
+        }
+    }
+
+    /// Tells of a key that is looked for because it is about to be stored.
+    #[inline]
+    pub(super) fn tell_looked(&self, key: &[u8]) {
+        if self.shared().watchers.wants(FETCHERS) {
+            self.tell_fetched(key, self.shared().cache.metadata(key).map(|metadata| metadata.size));
         }
     }
 
