@@ -56,6 +56,10 @@ impl Front for Memcached {
         Client(self.server.connect(info))
     }
 
+    fn foresee(&self, inputs: &[&[u8]]) {
+        self.server.foresee(inputs.iter().copied());
+    }
+
     fn answer(&self, listener: usize, from: SocketAddr, datagram: &[u8], send: &mut dyn FnMut(&[u8])) {
         let Some((frame, request)) = udp::Frame::decode(datagram) else { return };
         // A request in several datagrams is refused, as memcached does.

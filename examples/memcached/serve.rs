@@ -138,7 +138,10 @@ fn service(
         .process(process::facts);
     if let Some(prefix) = options.prefix {
         let byte = u8::try_from(prefix).map_err(|_| "-D: the character has to be one byte")?;
-        builder = builder.prefix_delimiter(byte);
+        builder = builder.prefix_delimiter(byte).detail(true);
+    }
+    if let Some(seconds) = extended.temporary_ttl {
+        builder = builder.temporary_ttl(seconds);
     }
     if let Some(clock) = clock {
         builder = builder.debug_clock(clock);

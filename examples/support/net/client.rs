@@ -25,7 +25,7 @@ const BYTES_A_TURN: usize = 1 << 20;
 /// An incomplete request never gets that long: sessions refuse long lines, and take values as they come.
 const LONGEST_REST: usize = 4 << 20;
 /// Pieces of replies handed to the system at once.
-const SLICES: usize = 64;
+const SLICES: usize = 16;
 
 /// Buffers that all clients of a worker share while it is their turn.
 #[derive(Debug)]
@@ -42,8 +42,6 @@ pub(crate) struct Client<S> {
     /// What was read and not used. Bytes before `used` are done with.
     input: Vec<u8>,
     used: usize,
-    /// How many bytes that have just been read are still in the worker's buffer.
-    fresh: usize,
     /// Whether there is something for the session to go on with.
     more: bool,
     output: Option<Box<Output>>,
@@ -89,7 +87,6 @@ impl<S: Session> Client<S> {
             session,
             input: Vec::new(),
             used: 0,
-            fresh: 0,
             more: false,
             output: None,
             readable: true,
@@ -115,9 +112,31 @@ impl<S: Session> Client<S> {
         self.output.is_some()
     }
 
-    /// Uses what has come and sends what is to be sent, as far as that is possible without waiting.
-    pub(crate) fn turn(&mut self, scratch: &mut Scratch, limits: Limits) -> Turn {
-        match self.go_on(scratch, limits) {
+    /// Reads before its turn, if nothing stands against it: how many bytes came, to be given to [`turn`](Self::turn).
+    /// Whatever else came of it, the turn will find out again.
+    pub(crate) fn read_ahead(&mut self, space: &mut [u8]) -> usize {
+        let is_free = self.readable && !self.more && !self.closing && !self.is_behind() && self.input.is_empty();
+        if !is_free || self.session.fill().is_some() {
+            return 0;
+        }
+        match self.stream.read(space) {
+            Ok(Came::Bytes(n, more)) => {
+                self.session.transferred(n, 0);
+                self.readable = more || self.hung_up;
+                n
+            }
+            Ok(Came::Nothing) => {
+                self.readable = false;
+                0
+            }
+            Ok(Came::End) | Err(_) => 0,
+        }
+    }
+
+    /// Uses what has come and sends what is to be sent, as far as that is possible without waiting. `ahead` is what was
+    /// read before.
+    pub(crate) fn turn(&mut self, ahead: &[u8], scratch: &mut Scratch, limits: Limits) -> Turn {
+        match self.go_on(ahead, scratch, limits) {
             Ok(turn) => turn,
             Err(_) => {
                 scratch.output.advance(scratch.output.len());
@@ -133,39 +152,44 @@ impl<S: Session> Client<S> {
         }
     }
 
-    fn go_on(&mut self, scratch: &mut Scratch, limits: Limits) -> io::Result<Turn> {
+    fn go_on(&mut self, mut ahead: &[u8], scratch: &mut Scratch, limits: Limits) -> io::Result<Turn> {
         let (mut requests, mut read) = (limits.requests.max(1), 0);
         loop {
             if !self.send_waiting()? {
+                self.input.extend_from_slice(ahead);
+                self.more |= !ahead.is_empty();
                 return Ok(Turn::Wait);
             }
             if self.closing {
                 return Ok(Turn::Close(Ending::Normal));
             }
-            if !self.more && !self.readable {
+            if !self.more && !self.readable && ahead.is_empty() {
                 return Ok(Turn::Wait);
             }
             if requests == 0 || read >= BYTES_A_TURN {
                 return Ok(Turn::Yield);
             }
-            let mut fresh = 0;
-            if !self.more {
+            let mut fresh = std::mem::take(&mut ahead);
+            if !self.more && fresh.is_empty() {
+                let direct = self.input.is_empty();
                 match self.read(scratch)? {
-                    Came::Bytes(n, _) => read += n,
+                    Came::Bytes(n, _) => {
+                        read += n;
+                        fresh = if direct && !self.more { &scratch.input[..n] } else { fresh };
+                    }
                     Came::Nothing => continue,
                     Came::End => return Ok(Turn::Close(Ending::Normal)),
                 }
-                fresh = std::mem::take(&mut self.fresh);
             }
-            let input = if fresh > 0 { &scratch.input[..fresh] } else { &self.input[self.used..] };
+            let input = if fresh.is_empty() { &self.input[self.used..] } else { fresh };
             let progress = self.session.receive(input, &mut scratch.output, Limits { requests, ..limits });
             requests -= requests.min(progress.requests);
             self.more = progress.more;
-            if fresh > 0 {
-                self.input.extend_from_slice(&scratch.input[progress.consumed..fresh]);
-            } else {
+            if fresh.is_empty() {
                 self.used += progress.consumed;
                 self.drop_used();
+            } else if progress.consumed < fresh.len() {
+                self.input.extend_from_slice(&fresh[progress.consumed..]);
             }
             let next = if self.input.len() > LONGEST_REST { Next::Abort } else { progress.next };
             match next {
@@ -180,8 +204,8 @@ impl<S: Session> Client<S> {
         }
     }
 
-    /// Reads once: into a value under way, or into the worker's buffer. `fresh` is then how many bytes are there, to be
-    /// used in place; if a rest was there before them, they are put behind it.
+    /// Reads once: into a value under way, or into the worker's buffer. What was read there is to be used in place if
+    /// nothing was left from before; else it was put behind that, and there is `more`.
     fn read(&mut self, scratch: &mut Scratch) -> io::Result<Came> {
         let direct = self.input.is_empty();
         let (came, filled) = match self.session.fill().filter(|_| direct) {
@@ -192,14 +216,12 @@ impl<S: Session> Client<S> {
             Came::Bytes(n, more) => {
                 self.session.transferred(n, 0);
                 self.readable = more || self.hung_up;
-                self.more = true;
                 if filled {
                     self.session.filled(n);
-                } else if direct {
-                    self.fresh = n;
-                } else {
+                } else if !direct {
                     self.input.extend_from_slice(&scratch.input[..n]);
                 }
+                self.more = filled || !direct;
             }
             Came::Nothing => self.readable = false,
             Came::End => {}

@@ -67,6 +67,10 @@ pub(crate) trait Front: Send + Sync + 'static {
 
     fn connect(&self, peer: &Peer) -> Self::Session;
 
+    /// Inputs of several connections will be carried out next, each beginning with one of these: a good time to ask for
+    /// memory that they will need.
+    fn foresee(&self, inputs: &[&[u8]]);
+
     /// Answers a datagram: each piece of the answer is given to `send`.
     fn answer(&self, listener: usize, from: SocketAddr, datagram: &[u8], send: &mut dyn FnMut(&[u8]));
 

@@ -86,7 +86,7 @@ impl Stream {
         match self {
             Stream::Tcp(_) | Stream::Unix(_) => Ok(true),
             #[cfg(feature = "example-tls")]
-            Stream::Tls(stream) => stream.flush(),
+            Stream::Tls(stream) => stream.send_encrypted(),
         }
     }
 

@@ -44,7 +44,7 @@ pub(crate) struct TlsStream {
 
 impl TlsStream {
     /// Sends what is encrypted already; whether all of it is gone.
-    pub(crate) fn flush(&mut self) -> io::Result<bool> {
+    pub(crate) fn send_encrypted(&mut self) -> io::Result<bool> {
         while self.connection.wants_write() {
             match self.connection.write_tls(&mut self.socket) {
                 Ok(_) => {}
@@ -72,7 +72,7 @@ impl Read for TlsStream {
             }
             let processed = self.connection.process_new_packets();
             // Handshake messages and alerts go out whatever was found.
-            self.flush()?;
+            self.send_encrypted()?;
             processed.map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?;
         }
     }
@@ -85,15 +85,15 @@ impl Write for TlsStream {
 
     fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         // What was written before goes first, so that little is kept here.
-        if !TlsStream::flush(self)? {
+        if !self.send_encrypted()? {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         let taken = self.connection.writer().write_vectored(slices)?;
-        TlsStream::flush(self)?;
+        self.send_encrypted()?;
         Ok(taken)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        TlsStream::flush(self).map(drop)
+        self.send_encrypted().map(drop)
     }
 }

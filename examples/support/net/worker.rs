@@ -27,6 +27,9 @@ use super::{Front, Note, Peer, Session};
 const READ: usize = 64 << 10;
 /// Steps in which memory is put on the ledger.
 const STEP: usize = 64 << 10;
+/// So many clients' requests are read before the first of them is carried out, and so much of each.
+const AHEAD: usize = 16;
+const READ_AHEAD: usize = 4 << 10;
 /// Events fetched at once.
 const EVENTS: usize = 256;
 /// How often those who watch are told.
@@ -57,6 +60,10 @@ pub(super) struct Worker<F: Front> {
     free: Vec<usize>,
     /// Clients that have more to do, by token.
     queue: Vec<usize>,
+    /// Clients of whom the last events told.
+    awake: Vec<usize>,
+    /// What was read ahead.
+    ahead: Box<[u8]>,
     /// Datagram sockets on which there may be more.
     due: Vec<usize>,
     watchers: Vec<usize>,
@@ -93,10 +100,12 @@ impl<F: Front> Worker<F> {
             clients: Vec::new(),
             free: Vec::new(),
             queue: Vec::new(),
+            awake: Vec::new(),
+            ahead: vec![0; AHEAD * READ_AHEAD].into_boxed_slice(),
             due: Vec::new(),
             watchers: Vec::new(),
             scratch: Scratch { input: vec![0; READ].into_boxed_slice(), output: Output::default() },
-            memory: READ,
+            memory: READ + AHEAD * READ_AHEAD,
             charge,
             begun: Instant::now(),
             access: 0,
@@ -116,6 +125,7 @@ impl<F: Front> Worker<F> {
             for event in &events {
                 self.happened(event);
             }
+            self.serve_awake();
             match self.shared.stop() {
                 Stop::No => {}
                 Stop::Now => return Ok(()),
@@ -124,7 +134,7 @@ impl<F: Front> Worker<F> {
             for token in std::mem::take(&mut self.queue) {
                 if let Some(entry) = self.clients[token].as_mut() {
                     entry.client.queued = false;
-                    self.turn(token);
+                    self.turn(token, &[]);
                 }
             }
             for number in std::mem::take(&mut self.due) {
@@ -176,10 +186,37 @@ impl<F: Front> Worker<F> {
                 client.hung_up |= event.is_read_closed() || event.is_error();
                 client.writable |= event.is_writable();
                 if !client.queued {
-                    self.turn(token);
+                    self.awake.push(token);
                 }
             }
         }
+    }
+
+    /// Gives those their turn who have sent something. Requests of several clients are read before the first of them is
+    /// carried out, so that the cache can be told what will be asked for: it then waits for memory once, not for each.
+    fn serve_awake(&mut self) {
+        let awake = std::mem::take(&mut self.awake);
+        let mut ahead = std::mem::take(&mut self.ahead);
+        for group in awake.chunks(AHEAD) {
+            let mut lens = [0; AHEAD];
+            if group.len() > 1 {
+                for ((&token, space), len) in group.iter().zip(ahead.chunks_mut(READ_AHEAD)).zip(&mut lens) {
+                    if let Some(entry) = self.clients[token].as_mut() {
+                        *len = entry.client.read_ahead(space);
+                    }
+                }
+                let mut inputs = [&[][..]; AHEAD];
+                for ((input, space), len) in inputs.iter_mut().zip(ahead.chunks(READ_AHEAD)).zip(lens) {
+                    *input = &space[..len];
+                }
+                self.shared.front.foresee(&inputs[..group.len()]);
+            }
+            for ((&token, space), len) in group.iter().zip(ahead.chunks(READ_AHEAD)).zip(lens) {
+                self.turn(token, &space[..len]);
+            }
+        }
+        (self.awake, self.ahead) = (awake, ahead);
+        self.awake.clear();
     }
 
     fn admit(&mut self, arrival: Arrival) {
@@ -196,17 +233,17 @@ impl<F: Front> Worker<F> {
         let session = self.shared.front.connect(&peer);
         let client = Client::new(stream, session, self.now());
         self.clients[token] = Some(Box::new(Entry { client, address: peer.address }));
-        self.turn(token);
+        self.turn(token, &[]);
     }
 
-    fn turn(&mut self, token: usize) {
+    fn turn(&mut self, token: usize, ahead: &[u8]) {
         let now = self.now();
         let limits = Limits { requests: self.settings().requests_per_event, output_bytes: self.settings().reply_bytes };
         let Some(entry) = self.clients[token].as_mut() else { return };
         let client = &mut entry.client;
         client.last_active = now;
         let watched = client.session.watches();
-        let turn = client.turn(&mut self.scratch, limits);
+        let turn = client.turn(ahead, &mut self.scratch, limits);
         if !watched && client.session.watches() {
             self.watchers.push(token);
         }
@@ -239,7 +276,7 @@ impl<F: Front> Worker<F> {
         }
         self.memory = self.memory - before + memory;
         let limit = self.settings().memory_limit / self.settings().threads;
-        let too_much = limit > 0 && self.memory > limit.max(READ + STEP);
+        let too_much = limit > 0 && self.memory > limit.max(READ + AHEAD * READ_AHEAD + STEP);
         if (too_much || !self.settle_charge()) && memory > before {
             self.shared.front.note(Note::OutOfMemory);
             self.close(token, Ending::Error);

@@ -234,6 +234,21 @@ impl Server {
         Connection::new(self.clone(), info)
     }
 
+    /// Asks for the memory that requests of several connections will need, before any of them is carried out: waiting
+    /// for it once is faster than once for each. Looks at the first request of each of up to 16 inputs, and changes
+    /// nothing.
+    ///
+    /// # Examples
+    /// ```
+    /// # use larder::{Cache, protocol::memcached::Server};
+    /// let server = Server::builder(Cache::new(1 << 20)?).build();
+    /// server.foresee([&b"get k\r\n"[..], b"mg other v\r\n"]);
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    pub fn foresee<'a>(&self, inputs: impl IntoIterator<Item = &'a [u8]>) {
+        self.0.cache.foresee(inputs.into_iter().filter_map(super::text::first_key));
+    }
+
     /// Takes note of a socket that listens, for `stats conns`. It is forgotten when the result is dropped.
     ///
     /// # Examples

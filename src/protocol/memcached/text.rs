@@ -125,6 +125,14 @@ fn quietly(quiet: bool, output: &mut Output, mark: crate::protocol::output::Mark
     }
 }
 
+/// The key of a request that begins an input, if it is a common one.
+pub(super) fn first_key(input: &[u8]) -> Option<&[u8]> {
+    let names: [&[u8]; 6] = [b"get ", b"set ", b"gets ", b"mg ", b"ms ", b"delete "];
+    let rest = names.iter().find_map(|name| input.strip_prefix(*name))?;
+    let len = rest.iter().take(MAX_KEY + 1).position(|&byte| byte == b' ' || byte == b'\r' || byte == b'\n')?;
+    Some(&rest[..len])
+}
+
 /// Asks for the memory of the keys of this retrieval and of those that follow it.
 fn foresee(conn: &mut Connection, rest: &[u8]) {
     if conn.foreseen > 0 {
