@@ -182,8 +182,11 @@ impl<F: Front> Server<F> {
             stopped = self.shared.stopped.1.wait(stopped).unwrap_or_else(|poisoned| poisoned.into_inner());
         }
         drop(stopped);
-        let results = self.threads.into_iter().map(|thread| thread.join());
-        results.map(|result| result.unwrap_or_else(|_| Err("a thread has panicked".into()))).collect()
+        let mut ended = Ok(());
+        for thread in self.threads {
+            ended = ended.and(thread.join().unwrap_or_else(|_| Err("a thread has panicked".into())));
+        }
+        ended
     }
 }
 
