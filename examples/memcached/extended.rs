@@ -1,6 +1,6 @@
 //! `-o name=value,...`: what memcached knows there. A few settings do something here; the others belong to parts that
-//! memcached is made of and larder is not (LRU queues, the crawler's pace, chunked items): they are checked as memcached
-//! checks them, and reported by `stats settings`.
+//! memcached is made of and larder is not (LRU queues, the crawler's pace, chunked items): they are checked as
+//! memcached checks them, and reported by `stats settings`.
 
 use crate::options::number;
 

@@ -60,7 +60,8 @@ The process
       idle_timeout=SECONDS   close connections that are silent for so long (0, never)
       read_buf_mem_limit=MIB memory for replies that clients do not take, for all connections together (no limit)
       hashpower=NUM          room in the index for 2^NUM items from the start
-      slab_reassign, slab_automove=0|1|2    whether pages move between sizes: by hand; never by themselves, slowly, at once (2)
+      slab_reassign          pages may be moved between sizes by hand
+      slab_automove=0|1|2    pages move between sizes by themselves never, slowly, at once (2)
       watcher_logbuf_size=KIB  what waits for a client that watches (256)
       track_sizes            stats sizes counts items
       relaxed_privileges     test commands (debugtime) are there
@@ -292,7 +293,7 @@ fn check(options: &Options) -> Result<(), String> {
 }
 
 impl Options {
-    /// The TCP and the UDP port: None for no socket, 0 for whatever is free. One that is not given is as the other says.
+    /// The TCP and the UDP port: None for no socket, 0 for whatever is free. One that is not given is as the other.
     pub(crate) fn ports(&self) -> (Option<u16>, Option<u16>) {
         let port = |number: i32| match number {
             0 => None,

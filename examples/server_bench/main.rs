@@ -1,5 +1,5 @@
-//! larder's memcached server beside memcached itself: same cores, same load, in turn. Throughput, latencies, and CPU time
-//! of the server a request. `cargo run --release --features memcached --example server_bench -- --help` tells the rest.
+//! larder's memcached server beside memcached itself: same cores, same load, in turn. Throughput, latencies, and CPU
+//! time of the server a request. `cargo run --release --features memcached --example server_bench -- --help` tells the rest.
 //!
 //! ```text
 //!  load (this process, one core) ──► 50 connections ──► memcached │ larder's, in turn (another core)
@@ -176,7 +176,7 @@ fn run(args: &Args) -> Result<(), String> {
         let header =
             ["operation", "pipeline", "server", "requests/s", "p50 us", "p99 us", "user us", "system us", "CPU us"];
         println!(
-            "{} connections, {} keys, values of {} bytes, {} thread(s) on core {}; medians of {} runs of {} s in turn\n",
+            "{} connections, {} keys, values of {} bytes, {} thread(s) on core {}; medians of {} runs of {} s\n",
             args.load.connections,
             units::count(args.load.keys),
             args.load.value,

@@ -100,7 +100,7 @@ impl Ledger {
         self.accounts[account as usize].fetch_add(bytes, Relaxed);
     }
 
-    /// Changes what the program has charged from `before` to `after` bytes, unless that came to more than `most` in all.
+    /// Changes what the program has charged from `before` to `after` bytes, unless that is more than `most` in all.
     pub(crate) fn recharge_outside(&self, before: u64, after: u64, most: u64) -> bool {
         let change = |sum: u64| {
             let sum = sum.saturating_sub(before).checked_add(after)?;

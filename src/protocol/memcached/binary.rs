@@ -9,6 +9,8 @@
 //! The numbers are most significant byte first; the body is extras, key and value. Replies begin with 0x81 and have the
 //! status. Quiet requests are answered only when there is something to say: a value, or an error.
 
+use smallvec::SmallVec;
+
 use super::auth;
 use super::connection::{Connection, Step};
 use super::counters::Count;
@@ -202,6 +204,7 @@ pub(super) fn command(conn: &mut Connection, rest: &[u8], output: &mut Output) -
         return Step::Starved;
     }
     let request = Request::parse(header);
+    foresee(conn, rest, HEADER + request.body_len);
     let Some(head) = body.get(..request.extras_len + request.key_len) else { return Step::Starved };
     let (extras, key) = head.split_at(request.extras_len);
     let took = HEADER + head.len();
@@ -218,6 +221,24 @@ pub(super) fn command(conn: &mut Connection, rest: &[u8], output: &mut Output) -
         return Step::Took(took);
     }
     run(conn, request, &Parts { extras, key }, took, &body[head.len()..], output)
+}
+
+/// Asks for the memory of the keys of this request, of so many bytes, and of those that follow it.
+fn foresee(conn: &mut Connection, rest: &[u8], first: usize) {
+    if conn.foreseen > 0 || rest.len() <= first {
+        return;
+    }
+    let mut keys: SmallVec<[&[u8]; 16]> = SmallVec::new();
+    let mut at = 0;
+    while keys.len() < 16 {
+        let Some((header, body)) = rest.get(at..).and_then(|rest| rest.split_first_chunk::<HEADER>()) else { break };
+        let request = Request::parse(header);
+        let key = body.get(request.extras_len..request.extras_len + request.key_len);
+        keys.extend(key.filter(|key| !key.is_empty()));
+        at += HEADER + request.body_len;
+    }
+    conn.foreseen = at;
+    conn.shared().cache.foresee(keys.iter().copied());
 }
 
 /// Whether a client may do this before it has proven who it is.

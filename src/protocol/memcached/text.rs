@@ -6,7 +6,8 @@ use super::connection::{Connection, State, Step};
 use super::counters::Count;
 use super::discovery::{CLUSTER, OLD_KEY};
 use super::parse::{
-    MAX_KEY, MAX_KEYS_LINE, MAX_LINE, Words, each_word, expiry, flags, number, small_signed, without_end, words,
+    MAX_KEY, MAX_KEYS_LINE, MAX_LINE, Words, each_word, expiry, flags, number, small_number, small_signed, without_end,
+    words,
 };
 use super::server::{Auth, Server};
 use super::store::{Mode, SMALL, Store, Stored};
@@ -73,12 +74,16 @@ pub(super) fn command(conn: &mut Connection, rest: &[u8], output: &mut Output) -
         b"gets" => retrieve(conn, rest, line.len(), 5, Keys { with_token: true, ..keys }, output),
         b"gat" | b"gats" => get_and_touch(conn, rest, line.len(), bare, output),
         b"mg" => {
-            foresee(conn, rest);
+            foresee(conn, rest, line.len());
             meta::get(conn, bare, output);
             Step::Took(line.len())
         }
-        b"ms" => meta::set(conn, bare, line.len(), data, output),
+        b"ms" => {
+            foresee(conn, rest, line.len());
+            meta::set(conn, bare, line.len(), data, output)
+        }
         b"set" | b"add" | b"replace" | b"append" | b"prepend" | b"cas" => {
+            foresee(conn, rest, line.len());
             storage(conn, name, bare, line.len(), data, output)
         }
         b"config" => config::command(conn, bare, line.len(), data, output),
@@ -125,6 +130,7 @@ fn quietly(quiet: bool, output: &mut Output, mark: crate::protocol::output::Mark
     }
 }
 
+<<<<<<< HEAD
 /// The key of a request that begins an input, if it is a common one.
 pub(super) fn first_key(input: &[u8]) -> Option<&[u8]> {
     let names: [&[u8]; 6] = [b"get ", b"set ", b"gets ", b"mg ", b"ms ", b"delete "];
@@ -136,20 +142,34 @@ pub(super) fn first_key(input: &[u8]) -> Option<&[u8]> {
 /// Asks for the memory of the keys of this retrieval and of those that follow it.
 fn foresee(conn: &mut Connection, rest: &[u8]) {
     if conn.foreseen > 0 {
+=======
+/// Asks for the memory of the keys of this request and of those that follow it.
+fn foresee(conn: &mut Connection, rest: &[u8], line: usize) {
+    if conn.foreseen > 0 || rest.len() == line {
+>>>>>>> mcproto
         return;
     }
     let mut keys: SmallVec<[&[u8]; BATCH]> = SmallVec::new();
     let mut at = 0;
-    while keys.len() < BATCH {
+    while keys.len() < BATCH && at < rest.len() {
         let Some(end) = rest[at..].iter().position(|&byte| byte == b'\n') else { break };
         let line = without_end(&rest[at..at + end + 1]);
-        let most = match () {
-            () if line.starts_with(b"mg ") => 1,
-            () if line.starts_with(b"get ") || line.starts_with(b"gets ") => BATCH - keys.len(),
-            () => break,
-        };
-        keys.extend(each_word(line).skip(1).take(most));
         at += end + 1;
+        if line.starts_with(b"get ") || line.starts_with(b"gets ") {
+            let room = BATCH - keys.len();
+            keys.extend(each_word(line).skip(1).take(room));
+        } else if line.starts_with(b"mg ") {
+            keys.extend(each_word(line).nth(1));
+        } else if line.starts_with(b"set ") || line.starts_with(b"ms ") {
+            let mut words = each_word(line).skip(1);
+            let key = words.next();
+            let len = if line.starts_with(b"ms ") { words.next() } else { words.nth(2) };
+            let Some(len) = len.and_then(small_number).map(|len| len as usize) else { break };
+            keys.extend(key);
+            at = at.saturating_add(len + 2);
+        } else {
+            break;
+        }
     }
     conn.foreseen = at;
     conn.shared().cache.foresee(keys.iter().copied());
@@ -191,7 +211,7 @@ fn retrieve(conn: &mut Connection, rest: &[u8], line: usize, from: usize, keys: 
     }
     if count == 1 {
         if keys.touch.is_none() {
-            foresee(conn, rest);
+            foresee(conn, rest, line);
         }
         each_word(names).for_each(|name| one(conn, name, keys, output));
         output.put(b"END\r\n");

@@ -31,7 +31,7 @@ impl Users {
         Users::default()
     }
 
-    /// Lines of `user:password`. Empty lines, and lines without a colon, say nothing; lines that begin with `#` neither.
+    /// Lines of `user:password`. Lines without a colon, and those that begin with `#`, say nothing.
     ///
     /// # Examples
     /// See [`Users`].

@@ -25,8 +25,8 @@ pub(super) const DELETIONS: u8 = 16;
 /// Bytes that wait for a watcher, at most, unless the builder says otherwise.
 pub(super) const QUEUE: usize = 256 << 10;
 
-/// Everybody who watches a service. Made before the cache if evictions are to be watched too: its eviction listener then
-/// is for this alone, and is told of what leaves only while somebody watches ([`Cache::set_listening`]).
+/// Everybody who watches a service. Made before the cache if evictions are to be watched too: its eviction listener
+/// then is for this alone, and is told of what leaves only while somebody watches ([`Cache::set_listening`]).
 ///
 /// # Examples
 /// ```
