@@ -130,7 +130,6 @@ fn quietly(quiet: bool, output: &mut Output, mark: crate::protocol::output::Mark
     }
 }
 
-<<<<<<< HEAD
 /// The key of a request that begins an input, if it is a common one.
 pub(super) fn first_key(input: &[u8]) -> Option<&[u8]> {
     let names: [&[u8]; 6] = [b"get ", b"set ", b"gets ", b"mg ", b"ms ", b"delete "];
@@ -139,14 +138,9 @@ pub(super) fn first_key(input: &[u8]) -> Option<&[u8]> {
     Some(&rest[..len])
 }
 
-/// Asks for the memory of the keys of this retrieval and of those that follow it.
-fn foresee(conn: &mut Connection, rest: &[u8]) {
-    if conn.foreseen > 0 {
-=======
 /// Asks for the memory of the keys of this request and of those that follow it.
 fn foresee(conn: &mut Connection, rest: &[u8], line: usize) {
     if conn.foreseen > 0 || rest.len() == line {
->>>>>>> mcproto
         return;
     }
     let mut keys: SmallVec<[&[u8]; BATCH]> = SmallVec::new();
