@@ -1,5 +1,6 @@
 //! larder's memcached server beside memcached itself: same cores, same load, in turn. Throughput, latencies, and CPU
-//! time of the server a request. `cargo run --release --features memcached --example server_bench -- --help` tells the rest.
+//! time of the server a request.
+//! `cargo run --release --features memcached --example server_bench -- --help` tells the rest.
 //!
 //! ```text
 //!  load (this process, one core) ──► 50 connections ──► memcached │ larder's, in turn (another core)
