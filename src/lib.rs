@@ -106,6 +106,10 @@
 //! [`CacheBuilder::follower`] makes a cache that takes them from another one. The module [`oplog`] has the records and
 //! the trait, [`storage`] says where files are.
 //!
+//! # Protocols
+//! With the feature `memcached`, the module `protocol` answers memcached's protocol on a cache, for whoever owns the
+//! sockets.
+//!
 //! # Maintenance
 //! One small thread per cache sweeps what has ended and gives memory back, in steps, for at most a twentieth of a core
 //! ([`CacheBuilder::expiry_cpu_share`]). It ends with the last handle. With [`Maintenance::Manual`] there is no
@@ -160,6 +164,9 @@ mod loading;
 pub mod oplog;
 pub mod params;
 pub mod policy;
+#[cfg(feature = "memcached")]
+#[cfg_attr(docsrs, doc(cfg(feature = "memcached")))]
+pub mod protocol;
 #[cfg(feature = "metrics")]
 mod publish;
 mod shard;
@@ -174,8 +181,8 @@ mod trace;
 pub mod typed;
 
 pub use api::{
-    Arithmetic, Cache, CacheBuilder, CasOutcome, Cursor, Entry, Guard, Invalidation, Iter, Maintenance, Metadata,
-    Reservation, SetOptions, SetOutcome, Token, Update, Upkeep,
+    Arithmetic, Cache, CacheBuilder, CasOutcome, Charge, Cursor, Entry, Guard, Invalidation, Iter, Maintenance,
+    Metadata, Reservation, SetOptions, SetOutcome, Token, Update, Upkeep,
 };
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use curve::{MissRatioCurve, MissRatioPoint};

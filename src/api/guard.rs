@@ -64,6 +64,15 @@ impl<'a> Guard<'a> {
         Metadata::of(self.engine, &attributes, size)
     }
 
+    /// Everything about the item, as the engine knows it, and whether it had been read before it was read now.
+    #[cfg(feature = "memcached")]
+    pub(crate) fn attributes(&self) -> (crate::slab::Attributes, bool) {
+        match &self.reading {
+            Reading::Pinned(pinned) => (pinned.item().attributes(), pinned.slot().is_fetched()),
+            Reading::Copied(copied) => (copied.attributes, true),
+        }
+    }
+
     /// Client flags stored with the value; 0 if none were.
     ///
     /// # Examples

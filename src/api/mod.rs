@@ -7,6 +7,7 @@
 //! | `reads` `writes` | the operations |
 //! | `options` | how a value is stored, and what became of it |
 //! | `guard` | a value in place |
+//! | `charge` | memory of the program's own that counts |
 //! | `reservation` | a value that arrives slowly |
 //! | `update` | several keys as one |
 //! | `walk` | scan, iter, retain |
@@ -16,6 +17,7 @@
 
 mod builder;
 mod cache;
+mod charge;
 mod guard;
 mod invalidate;
 mod listening;
@@ -31,6 +33,7 @@ pub use builder::{CacheBuilder, Maintenance};
 pub(crate) use builder::{millis, random_seed};
 pub(crate) use cache::WeakCache;
 pub use cache::{Cache, Upkeep};
+pub use charge::Charge;
 pub use guard::Guard;
 pub use invalidate::Invalidation;
 pub use options::{Arithmetic, CasOutcome, Metadata, SetOptions, SetOutcome, Token};

@@ -103,14 +103,7 @@ impl Cache {
         let engine = self.engine();
         for (batch, keys) in keys.chunks(BATCH).enumerate() {
             let keys: SmallVec<[Key<'_>; BATCH]> = keys.iter().map(|key| self.key(key.as_ref())).collect();
-            for key in &keys {
-                prefetch(engine.shard(key.hash).table.address(key.hash));
-            }
-            for key in &keys {
-                if let Some(locator) = engine.shard(key.hash).table.likely(key.hash) {
-                    engine.ctx.arena.prefetch(locator);
-                }
-            }
+            self.ask_for(&keys);
             for (i, &key) in keys.iter().enumerate() {
                 let i = batch * BATCH + i;
                 if engine.read(key, Read::Use, |value| each(i, Some(value))).is_none() {
@@ -118,6 +111,35 @@ impl Cache {
                 }
             }
         }
+    }
+
+    /// Asks for the memory of keys that will be looked at next.
+    fn ask_for(&self, keys: &[Key<'_>]) {
+        let engine = self.engine();
+        for key in keys {
+            prefetch(engine.shard(key.hash).table.address(key.hash));
+        }
+        for key in keys {
+            if let Some(locator) = engine.shard(key.hash).table.likely(key.hash) {
+                engine.ctx.arena.prefetch(locator);
+            }
+        }
+    }
+
+    /// The same for up to 16 of them.
+    #[cfg(feature = "memcached")]
+    pub(crate) fn foresee<'k>(&self, keys: impl Iterator<Item = &'k [u8]>) {
+        let keys: SmallVec<[Key<'_>; BATCH]> = keys.take(BATCH).map(|key| self.key(key)).collect();
+        if keys.len() > 1 {
+            self.ask_for(&keys);
+        }
+    }
+
+    /// As [`get_and_touch`](Self::get_and_touch), until whenever.
+    #[cfg(feature = "memcached")]
+    pub(crate) fn get_and_expire(&self, key: &[u8], expiry: Expiry) -> Result<Option<Guard<'_>>> {
+        let reading = self.engine().get_and_touch(self.key(key), expiry)?;
+        Ok(reading.map(|reading| Guard::new(reading, self.engine())))
     }
 
     /// Whether there is a value. No use, and not counted.

@@ -67,6 +67,19 @@ impl Reservation {
         self.reserved.push(bytes)
     }
 
+    /// The place of the bytes still to come, for what reads them from outside straight to where they stay. What is
+    /// there before is of no meaning.
+    #[cfg(feature = "memcached")]
+    pub(crate) fn rest(&mut self) -> &mut [u8] {
+        self.reserved.rest()
+    }
+
+    /// Takes note of bytes written there.
+    #[cfg(feature = "memcached")]
+    pub(crate) fn advance(&mut self, n: usize) {
+        self.reserved.advance(n);
+    }
+
     /// Stores the value, under the conditions of its options as they are now.
     ///
     /// # Errors

@@ -141,6 +141,8 @@ impl Engine {
             last_use: locked.now,
             tags,
             sequence: if tags > 0 { self.ctx.tags.sequence() } else { 0 },
+            // Front-ends set them for moments; they are not kept.
+            marks: 0,
         }
     }
 

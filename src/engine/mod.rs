@@ -59,6 +59,8 @@ pub(crate) use flight::{Flight, Landing};
 pub(crate) use geometry::Geometry;
 pub(crate) use loads::{Joined, Leader, LoadCounter, Loads};
 pub(crate) use numbers::Arithmetic;
+#[cfg(feature = "memcached")]
+pub(crate) use ops::{Change, Piece, Rewrite};
 pub(crate) use ops::{Condition, Expiry, Outcome, Reading, SetSpec, Swap};
 pub(crate) use report::{ClassReport, ShardReport};
 pub(crate) use reserve::Reserved;

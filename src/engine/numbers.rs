@@ -72,7 +72,7 @@ impl Engine {
         )
     }
 
-    fn stepped(text: &[u8], arithmetic: Arithmetic) -> Result<(Vec<u8>, i128)> {
+    pub(crate) fn stepped(text: &[u8], arithmetic: Arithmetic) -> Result<(Vec<u8>, i128)> {
         match arithmetic {
             Arithmetic::Unsigned { by, down, .. } => {
                 let now = unsigned(text)?;

@@ -31,6 +31,10 @@ pub(crate) enum Condition {
     Present,
     /// Only over a value with this token.
     Token(u64),
+    /// The same, or over a value with a later token: then the new value keeps the old one's deadline, and its marks and
+    /// those of [`SetSpec::stale_marks`].
+    #[cfg_attr(not(feature = "memcached"), allow(dead_code))]
+    TokenOrOlder(u64),
 }
 
 /// How a value is to be stored.
@@ -47,6 +51,12 @@ pub(crate) struct SetSpec {
     pub(crate) event: Option<&'static str>,
     /// Hashes that know of no namespace.
     pub(crate) tags: Option<TagSet>,
+    /// What a front-end keeps with the item.
+    pub(crate) marks: u8,
+    /// Marks of a value that is stored though it is older than the one that is there.
+    pub(crate) stale_marks: u8,
+    /// The token that the value gets instead of a new one.
+    pub(crate) token: Option<u64>,
 }
 
 /// What storing a value came to.
@@ -255,12 +265,18 @@ impl Engine {
         old: Option<Attributes>,
     ) -> Attributes {
         let (settings, now) = (&self.ctx.settings, locked.now);
-        let (deadline, kept_idle) = match spec.expiry {
+        let is_older = |old: &Attributes| matches!(spec.condition, Condition::TokenOrOlder(t) if old.token != Some(t));
+        let (expiry, marks) = match old.filter(is_older) {
+            Some(old) => (Expiry::Keep, spec.stale_marks | old.marks),
+            None => (spec.expiry, spec.marks),
+        };
+        let (deadline, kept_idle) = match expiry {
             Expiry::Keep => old.map_or((0, 0), |old| (old.deadline, old.idle_ms)),
             Expiry::Never => (0, 0),
             expiry => (self.deadline(now, expiry), settings.idle_ms),
         };
-        let asked = settings.tokens || spec.want_token || old.is_some_and(|old| old.token.is_some());
+        let asked =
+            settings.tokens || spec.want_token || spec.token.is_some() || old.is_some_and(|old| old.token.is_some());
         let wants_token = asked && settings.check_and_set;
         Attributes {
             kind: spec.kind,
@@ -268,7 +284,8 @@ impl Engine {
             generation: self.ctx.namespaces.generation(key.namespace),
             deadline,
             client_flags: spec.client_flags,
-            token: wants_token.then(|| locked.new_token()),
+            marks,
+            token: wants_token.then(|| spec.token.unwrap_or_else(|| locked.new_token())),
             idle_ms: spec.idle_ms.unwrap_or(kept_idle),
             last_use: now,
             tags: spec.tags.map_or(0, |tags| tags.len()),
@@ -330,7 +347,11 @@ impl Engine {
 
     /// Refuses options that no value can meet here.
     pub(super) fn check_spec(&self, spec: &SetSpec) -> Result<()> {
-        if matches!(spec.condition, Condition::Token(_)) { self.check_tokens() } else { Ok(()) }
+        if matches!(spec.condition, Condition::Token(_) | Condition::TokenOrOlder(_)) {
+            self.check_tokens()
+        } else {
+            Ok(())
+        }
     }
 
     /// Stores a value given in pieces.
@@ -371,7 +392,7 @@ impl Engine {
             if self.is_sampled(key.hash) {
                 sampled = Some((new.item_len(), attributes));
             }
-            let over = matches!(spec.condition, Condition::Present | Condition::Token(_));
+            let over = matches!(spec.condition, Condition::Present | Condition::Token(_) | Condition::TokenOrOlder(_));
             match locked.store(&new, found, over, &mut arrival, prepaid)? {
                 Stored::Yes => {
                     outcome.stored = true;
@@ -433,11 +454,11 @@ impl Engine {
     ///
     /// Tags are kept, with the number of the invalidation that the old value came after: what is made of an old value
     /// is as old.
-    fn rewrite<R>(
+    pub(crate) fn rewrite<'p, R>(
         &self,
         key: Key<'_>,
         change: Change,
-        mut make: impl FnMut(Attributes, &[u8], &mut Locked<'_>) -> Rewrite<R>,
+        mut make: impl FnMut(Attributes, &[u8], &mut Locked<'_>) -> Rewrite<'p, R>,
     ) -> Result<Option<R>> {
         self.before();
         Self::check_key(key.bytes)?;
@@ -498,7 +519,7 @@ impl Engine {
     pub(crate) fn extend(&self, key: Key<'_>, bytes: &[u8], in_front: bool) -> Result<bool> {
         let change = Change::Value(if in_front { "prepend" } else { "append" });
         let done = self.rewrite(key, change, |before, _, locked| {
-            let (own, added) = (Piece::Old, Piece::Other(bytes.to_vec()));
+            let (own, added) = (Piece::Old, Piece::Given(bytes));
             let pieces = if in_front { vec![added, own] } else { vec![own, added] };
             let attributes = Attributes { token: before.token.map(|_| locked.new_token()), ..before };
             Rewrite::Store(attributes, pieces, ())
@@ -624,7 +645,7 @@ impl Engine {
     }
 
     /// When what is stored or touched now ends; 0 for never.
-    fn deadline(&self, now: u64, expiry: Expiry) -> u64 {
+    pub(crate) fn deadline(&self, now: u64, expiry: Expiry) -> u64 {
         match expiry {
             Expiry::Never | Expiry::Keep => 0,
             Expiry::Default if self.ctx.settings.ttl_ms == 0 => 0,
@@ -711,16 +732,18 @@ impl Engine {
 }
 
 /// A piece of a new value.
-enum Piece {
+pub(crate) enum Piece<'p> {
     /// The old value.
     Old,
+    Given(&'p [u8]),
     Other(Vec<u8>),
 }
 
-impl Piece {
+impl Piece<'_> {
     fn bytes<'a>(&'a self, old: &'a [u8]) -> &'a [u8] {
         match self {
             Piece::Old => old,
+            Piece::Given(bytes) => bytes,
             Piece::Other(bytes) => bytes,
         }
     }
@@ -728,7 +751,7 @@ impl Piece {
 
 /// What changes of an item that is stored anew: what is told of it.
 #[derive(Debug, Clone, Copy)]
-enum Change {
+pub(crate) enum Change {
     /// Nothing that anybody needs to know.
     Form,
     Deadline,
@@ -737,8 +760,8 @@ enum Change {
 }
 
 /// What becomes of an item.
-enum Rewrite<R> {
+pub(crate) enum Rewrite<'p, R> {
     Leave(R),
     Refuse(Error),
-    Store(Attributes, Vec<Piece>, R),
+    Store(Attributes, Vec<Piece<'p>>, R),
 }

@@ -12,6 +12,7 @@ use crate::slab::{Account, ClassId};
 pub(crate) struct MemoryUse {
     pub(crate) limit: u64,
     pub(crate) reserved: u64,
+    pub(crate) outside: u64,
     pub(crate) used: u64,
     pub(crate) slab: u64,
     pub(crate) index: u64,
@@ -42,6 +43,10 @@ pub(crate) struct ClassReport {
     pub(crate) pages: u64,
     pub(crate) used: u64,
     pub(crate) free: u64,
+    pub(crate) evicted: u64,
+    pub(crate) evicted_unfetched: u64,
+    pub(crate) expired: u64,
+    pub(crate) expired_unfetched: u64,
 }
 
 /// One shard.
@@ -62,6 +67,7 @@ impl Engine {
         let mut sum = MemoryUse {
             limit: ledger.limit(),
             reserved: ledger.reserved(),
+            outside: ledger.outside(),
             pooled: arena.pooled_bytes(),
             ..MemoryUse::default()
         };
@@ -121,6 +127,10 @@ impl Engine {
                 class.pages += u64::from(state.pages);
                 class.used += u64::from(state.used);
                 class.free += u64::from(state.free);
+                class.evicted += state.evicted;
+                class.evicted_unfetched += state.evicted_unfetched;
+                class.expired += state.expired;
+                class.expired_unfetched += state.expired_unfetched;
             }
         }
         all

@@ -34,6 +34,20 @@ impl Reserved {
         Ok(())
     }
 
+    /// The place of the bytes still to come.
+    #[cfg_attr(not(feature = "memcached"), allow(dead_code))]
+    pub(crate) fn rest(&mut self) -> &mut [u8] {
+        self.filling.as_mut().map_or(&mut [], |filling| filling.rest())
+    }
+
+    /// Takes note of bytes written there.
+    #[cfg_attr(not(feature = "memcached"), allow(dead_code))]
+    pub(crate) fn advance(&mut self, n: usize) {
+        if let Some(filling) = &mut self.filling {
+            filling.advance(n);
+        }
+    }
+
     /// Bytes still to come.
     pub(crate) fn missing(&self) -> usize {
         self.filling.as_ref().map_or(0, |f| f.len() - f.filled())
@@ -142,7 +156,10 @@ impl Engine {
             Condition::Always => true,
             Condition::Absent => found.is_none(),
             Condition::Present => found.is_some(),
-            Condition::Token(token) => found.is_some_and(|f| locked.item(f.locator).attributes().token == Some(token)),
+            Condition::Token(token) => found.is_some_and(|f| locked.item(f.locator).token() == Some(token)),
+            Condition::TokenOrOlder(token) => {
+                found.is_some_and(|f| locked.item(f.locator).token().is_some_and(|now| token != 0 && token <= now))
+            }
         };
         (Outcome { existed: found.is_some(), old, ..Outcome::default() }, found, go_on)
     }

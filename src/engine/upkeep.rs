@@ -235,9 +235,7 @@ impl Engine {
 
     /// Changes what is kept out of the items' reach.
     pub(crate) fn set_reserved_memory(&self, reserved: u64) -> Result<()> {
-        let ledger = &self.ctx.arena.ledger;
-        let least = ((self.shards.len() * self.ctx.arena.page_size() * 4) as u64).max(64 << 10);
-        let most = ledger.limit().saturating_sub(least + self.curve_bytes());
+        let (ledger, most) = (&self.ctx.arena.ledger, self.most_reserved());
         if reserved > most {
             return Err(Error::new(
                 ErrorKind::InvalidConfig,
@@ -249,6 +247,28 @@ impl Engine {
         self.shrink_to_limit(|| false);
         self.measure_estimate();
         Ok(())
+    }
+
+    /// The most that can be kept out of the items' reach.
+    fn most_reserved(&self) -> u64 {
+        let least = ((self.shards.len() * self.ctx.arena.page_size() * 4) as u64).max(64 << 10);
+        self.ctx.arena.ledger.limit().saturating_sub(least + self.curve_bytes())
+    }
+
+    /// Changes one charge of memory of the program's own. Items leave for it with the next writes and maintenance.
+    pub(crate) fn recharge(&self, before: u64, after: u64) -> Result<()> {
+        let (ledger, most) = (&self.ctx.arena.ledger, self.most_reserved());
+        if ledger.recharge_outside(before, after, most) {
+            return Ok(());
+        }
+        let charged = ledger.outside();
+        Err(Error::new(
+            ErrorKind::OutOfMemory,
+            format!(
+                "{after} bytes cannot be charged in place of {before}: {charged} bytes are charged for memory of the \
+                 program, and with this max_memory they can be {most}"
+            ),
+        ))
     }
 
     /// Gives memory back, a page a hold, until the ledger is within its room, nothing more can go, or it was `enough`

@@ -61,6 +61,8 @@ pub(crate) enum Counter {
     CasBadval,
     /// Reads that found an item whose time was over.
     ExpiredOnRead,
+    /// Reads that found an item of a namespace that was cleared since.
+    FlushedOnRead,
     /// Guards handed out as copies because the thread held eight.
     CopiedGuards,
 }

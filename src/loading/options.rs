@@ -120,6 +120,7 @@ impl LoadOptions {
 /// ```
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
+#[expect(clippy::large_enum_variant, reason = "returned once a load, and Copy where values are")]
 pub enum Load<V> {
     /// The value; it is kept as the load's options say.
     Value(V),

@@ -32,6 +32,7 @@ impl Shard {
             Search::Found(pinned) => {
                 let item = pinned.item();
                 if item.generation() != ctx.namespaces.generation(key.namespace) {
+                    session.count(Counter::FlushedOnRead);
                     return None;
                 }
                 let end = item.ended();

@@ -225,16 +225,28 @@ impl Locked<'_> {
     }
 
     fn note_removal(&mut self, cause: Cause, last: Slot) {
-        let counts = &mut self.core.counts;
+        let core = &mut *self.core;
+        let counts = &mut core.counts;
         let unfetched = u64::from(!last.is_fetched());
+        let class = last.locator().map(|locator| self.ctx.arena.class_of(locator).index());
+        // Values of their own have no class.
+        let class = class.and_then(|class| core.slab.classes.get_mut(class));
         match cause {
             Cause::Evicted => {
                 counts.evictions += 1;
                 counts.evicted_unfetched += unfetched;
+                if let Some(class) = class {
+                    class.evicted += 1;
+                    class.evicted_unfetched += unfetched;
+                }
             }
             Cause::Expired => {
                 counts.expired += 1;
                 counts.expired_unfetched += unfetched;
+                if let Some(class) = class {
+                    class.expired += 1;
+                    class.expired_unfetched += unfetched;
+                }
             }
             Cause::Flushed => counts.flushed += 1,
             Cause::Removed | Cause::Replaced => {}

@@ -54,6 +54,21 @@ impl Filling {
         unsafe { std::slice::from_raw_parts(self.at, self.filled) }
     }
 
+    /// The place of the bytes that are still to come, to be written by whoever reads them from outside. What is there
+    /// now is of no meaning.
+    #[cfg_attr(not(feature = "memcached"), allow(dead_code))]
+    pub(crate) fn rest(&mut self) -> &mut [u8] {
+        // SAFETY: `filled <= len`, all of it inside the chunk, which is committed memory and so is initialised;
+        // invariant 1 - nobody else reads or writes it while this is borrowed.
+        unsafe { std::slice::from_raw_parts_mut(self.at.add(self.filled), self.len - self.filled) }
+    }
+
+    /// Takes note of `n` bytes that were written to [`rest`](Self::rest), and are the value's.
+    #[cfg_attr(not(feature = "memcached"), allow(dead_code))]
+    pub(crate) fn advance(&mut self, n: usize) {
+        self.filled += n.min(self.len - self.filled);
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.len
     }

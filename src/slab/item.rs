@@ -7,7 +7,7 @@
 //!            └──────────────────────────┴─────────┴───────┴─────┴──┴───┴──┴──┴──┴──┘
 //!            63 59 58              29 28           12 11  8 7  6 4 3  2  1  0
 //! long       ┌────┬──────────────────┬───────────────┬─────┬──┬───┬──┬──┬──┬──┐
-//! word 0     │---T│ vlen (30)        │ klen (17)     │gen 4│NS│knd│ID│TK│CF│ 1│
+//! word 0     │MMMT│ vlen (30)        │ klen (17)     │gen 4│NS│knd│ID│TK│CF│ 1│
 //!            ├────┴──────────────────┴───────────────┴─────┴──┴───┴──┴──┴──┴──┤
 //! word 1     │ deadline (64)                                                  │
 //!            └────────────────────────────────────────────────────────────────┘
@@ -16,6 +16,7 @@
 //! that key and value are found without knowing of them: their count (1), the sequence number of the cache's last tag
 //! invalidation when the value was stored (8), and 8 bytes a tag, unaligned.
 //! ```
+//! M (bits 60 to 63): marks that a front-end has set on the item, in long headers alone.
 //! Short: keys to 63 bytes, values to 1,023 and deadlines within 2 years of the cache's start: 8 bytes in all.
 //! A free chunk's first word has kind 7 and, from bit 8 up, the number of the next free chunk of its page plus one.
 //!
@@ -116,6 +117,9 @@ const LONG_VLEN_MASK: u64 = (1 << 30) - 1;
 /// In a long header: the item has tags.
 const TAGGED: u64 = 1 << 59;
 const LONG_AND_TAGGED: u64 = LONG | TAGGED;
+const MARKS_SHIFT: u32 = 60;
+/// How many marks there are: bits of [`Attributes::marks`].
+const MARKS: u32 = 4;
 /// Bytes of an item's tags beside the tags: their count and the sequence number.
 const TAGS_FIXED: usize = 1 + 8;
 
@@ -123,6 +127,7 @@ const FREE_KIND: u64 = 7 << KIND_SHIFT;
 
 const _: () = assert!(SHORT_KLEN_SHIFT + 6 == SHORT_VLEN_SHIFT && SHORT_VLEN_SHIFT + 10 == SHORT_DEADLINE_SHIFT);
 const _: () = assert!(SHORT_DEADLINE_SHIFT + 36 == 64 && GENERATION_SHIFT + 4 == SHORT_KLEN_SHIFT);
+const _: () = assert!(MARKS_SHIFT + MARKS == 64 && TAGGED < 1 << MARKS_SHIFT);
 const _: () = assert!(LONG_KLEN_SHIFT + 17 == LONG_VLEN_SHIFT && TAGGED == 1 << (LONG_VLEN_SHIFT + 30));
 const _: () = assert!(MAX_KEY_LEN as u64 <= LONG_KLEN_MASK && MAX_VALUE_LEN as u64 <= LONG_VLEN_MASK);
 const _: () = assert!(1 << (SHORT_KLEN_SHIFT - GENERATION_SHIFT) == GENERATIONS as u32);
@@ -136,6 +141,8 @@ pub(crate) struct Attributes {
     /// Milliseconds since the cache's start; 0 for none.
     pub(crate) deadline: u64,
     pub(crate) client_flags: u32,
+    /// Four bits that a front-end keeps with the item. Others than 0 make the header a long one.
+    pub(crate) marks: u8,
     pub(crate) token: Option<u64>,
     /// Time to idle in milliseconds; 0 for none.
     pub(crate) idle_ms: u64,
@@ -149,7 +156,12 @@ pub(crate) struct Attributes {
 
 impl Attributes {
     fn is_long(&self, klen: usize, vlen: usize) -> bool {
-        klen > SHORT_KLEN_MAX || vlen > SHORT_VLEN_MAX || self.deadline > SHORT_DEADLINE_MAX || self.tags > 0
+        klen > SHORT_KLEN_MAX || vlen > SHORT_VLEN_MAX || self.deadline > SHORT_DEADLINE_MAX || self.is_special()
+    }
+
+    /// Whether it has what only long headers have room for.
+    fn is_special(&self) -> bool {
+        self.tags > 0 || self.marks != 0
     }
 
     /// Bytes after the value.
@@ -178,7 +190,7 @@ impl Attributes {
             | if self.namespace != 0 { NAMESPACED } else { 0 }
             | (self.kind as u64) << KIND_SHIFT
             | u64::from(self.generation) << GENERATION_SHIFT;
-        let tagged = if self.tags > 0 { TAGGED } else { 0 };
+        let tagged = if self.tags > 0 { TAGGED } else { 0 } | u64::from(self.marks) << MARKS_SHIFT;
         if self.is_long(klen, vlen) {
             flags | LONG | tagged | (klen as u64) << LONG_KLEN_SHIFT | (vlen as u64) << LONG_VLEN_SHIFT
         } else {
@@ -482,6 +494,11 @@ impl<'a> ItemRef<'a> {
         true
     }
 
+    /// The marks that a front-end has set on it.
+    pub(crate) fn marks(self) -> u8 {
+        if self.is_long() { (self.word0 >> MARKS_SHIFT) as u8 } else { 0 }
+    }
+
     pub(crate) fn token(self) -> Option<u64> {
         (self.word0 & TOKEN != 0).then(|| self.word(1 + (self.word0 & LONG) as usize).load(Relaxed))
     }
@@ -559,6 +576,7 @@ impl<'a> ItemRef<'a> {
             generation: self.generation(),
             deadline: self.deadline(),
             client_flags: self.client_flags(),
+            marks: self.marks(),
             token: self.token(),
             idle_ms,
             last_use,
@@ -636,6 +654,7 @@ mod tests {
                 generation: (case % 16) as u8,
                 deadline: [0, 1, SHORT_DEADLINE_MAX, u64::MAX][(case >> 2 & 3) as usize],
                 client_flags: if bit(4) { 0xdead_beef } else { 0 },
+                marks: if bit(9) { 15 } else { u8::from(bit(8)) },
                 token: bit(5).then_some(u64::MAX - 1),
                 idle_ms: if bit(6) { 77 } else { 0 },
                 last_use: if bit(6) { 1234 } else { 0 },

@@ -3,7 +3,8 @@
 //! Invariants:
 //! 1. `used` is the sum of the accounts. Only [`Ledger::force`] may lift it above the room; it is for what is small,
 //!    fixed and cannot wait (a thread's session, the shards themselves), and is made up for by the next reclaim.
-//! 2. The room is `limit - reserved`: what items and all that serves them may take.
+//! 2. The room is what items and all that serves them may take: the limit less what is reserved, or less what the
+//!    program has charged for memory of its own (`outside`), if that is more. That memory is no part of `used`.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -23,6 +24,7 @@ pub(crate) enum Account {
 pub(crate) struct Ledger {
     limit: AtomicU64,
     reserved: AtomicU64,
+    outside: AtomicU64,
     used: AtomicU64,
     accounts: [AtomicU64; 3],
 }
@@ -32,6 +34,7 @@ impl Ledger {
         Ledger {
             limit: AtomicU64::new(limit),
             reserved: AtomicU64::new(reserved),
+            outside: AtomicU64::new(0),
             used: AtomicU64::new(0),
             accounts: [const { AtomicU64::new(0) }; 3],
         }
@@ -45,9 +48,14 @@ impl Ledger {
         self.reserved.load(Relaxed)
     }
 
-    /// What may be used: the limit less what is reserved.
+    /// What the program has charged for memory of its own.
+    pub(crate) fn outside(&self) -> u64 {
+        self.outside.load(Relaxed)
+    }
+
+    /// What may be used: see invariant 2.
     pub(crate) fn room(&self) -> u64 {
-        self.limit().saturating_sub(self.reserved())
+        self.limit().saturating_sub(self.reserved().max(self.outside()))
     }
 
     pub(crate) fn used(&self) -> u64 {
@@ -92,6 +100,15 @@ impl Ledger {
         self.accounts[account as usize].fetch_add(bytes, Relaxed);
     }
 
+    /// Changes what the program has charged from `before` to `after` bytes, unless that is more than `most` in all.
+    pub(crate) fn recharge_outside(&self, before: u64, after: u64, most: u64) -> bool {
+        let change = |sum: u64| {
+            let sum = sum.saturating_sub(before).checked_add(after)?;
+            (after <= before || sum <= most).then_some(sum)
+        };
+        self.outside.fetch_update(Relaxed, Relaxed, change).is_ok()
+    }
+
     /// Takes back a charge.
     pub(crate) fn release(&self, account: Account, bytes: u64) {
         self.used.fetch_sub(bytes, Relaxed);
@@ -114,5 +131,18 @@ mod tests {
         ledger.set_limit(50);
         assert_eq!(ledger.excess(), 50);
         assert!(!ledger.charge(Account::Side, u64::MAX));
+    }
+
+    #[test]
+    fn memory_of_the_program_takes_what_is_reserved_first() {
+        let ledger = Ledger::new(100, 20);
+        assert!(ledger.recharge_outside(0, 15, 50));
+        assert_eq!(ledger.room(), 80);
+        assert!(ledger.recharge_outside(0, 15, 50));
+        assert_eq!((ledger.room(), ledger.outside()), (70, 30));
+        assert!(!ledger.recharge_outside(15, 36, 50) && ledger.recharge_outside(15, 35, 50));
+        ledger.set_limit(10);
+        assert!(ledger.recharge_outside(35, 5, 0), "less is always possible");
+        assert_eq!(ledger.outside(), 20);
     }
 }

@@ -102,6 +102,11 @@ pub(crate) struct ClassState {
     pub(crate) used: u32,
     /// Free chunks in pages that are not detached.
     pub(crate) free: u32,
+    /// What left it, and why.
+    pub(crate) evicted: u64,
+    pub(crate) evicted_unfetched: u64,
+    pub(crate) expired: u64,
+    pub(crate) expired_unfetched: u64,
 }
 
 /// See the module.

@@ -22,6 +22,9 @@ pub struct MemoryReport {
     pub limit: u64,
     /// What of it items may not use.
     pub reserved: u64,
+    /// What the program has charged for memory of its own ([`Cache::charge`](crate::Cache::charge)). It uses up what is
+    /// reserved first; items may not use what it is more. Not part of `used`.
+    pub outside: u64,
     /// Everything on the ledger.
     pub used: u64,
     /// Slab pages and memory of large values, pooled pages included.
@@ -48,6 +51,7 @@ impl MemoryReport {
         MemoryReport {
             limit: m.limit,
             reserved: m.reserved,
+            outside: m.outside,
             used: m.used,
             slab: m.slab,
             index: m.index,
@@ -136,6 +140,8 @@ pub struct Stats {
     pub pages_moved: u64,
     /// Reads that found an item which had ended.
     pub expired_on_read: u64,
+    /// Reads that found an item of a namespace that was cleared since.
+    pub flushed_on_read: u64,
     /// Guards handed out as copies.
     pub copied_guards: u64,
     /// Runs of maintenance.
@@ -188,6 +194,7 @@ impl Stats {
             turned_away: shards.turned_away,
             pages_moved: shards.pages_moved,
             expired_on_read: sum(Counter::ExpiredOnRead),
+            flushed_on_read: sum(Counter::FlushedOnRead),
             copied_guards: sum(Counter::CopiedGuards),
             maintenance_runs: counts.maintenance_runs,
             maintenance_cpu_ns: counts.maintenance_cpu_ns,
@@ -237,6 +244,14 @@ pub struct ClassStats {
     pub used_chunks: u64,
     /// Chunks without one.
     pub free_chunks: u64,
+    /// Items, live, that were removed to make room.
+    pub evicted: u64,
+    /// Those of them that were never read.
+    pub evicted_unfetched: u64,
+    /// Items removed because they had ended.
+    pub expired: u64,
+    /// Those of them that were never read.
+    pub expired_unfetched: u64,
 }
 
 impl ClassStats {
@@ -247,6 +262,10 @@ impl ClassStats {
             pages: c.pages,
             used_chunks: c.used,
             free_chunks: c.free,
+            evicted: c.evicted,
+            evicted_unfetched: c.evicted_unfetched,
+            expired: c.expired,
+            expired_unfetched: c.expired_unfetched,
         };
         engine.classes().into_iter().map(one).collect()
     }
