@@ -58,7 +58,7 @@ impl Case {
 
     fn key(&mut self) -> (u8, Vec<u8>) {
         let number = self.rng.below(self.keys);
-        let namespace = if number % 5 == 0 { (number % u64::from(NAMESPACES)) as u8 } else { 0 };
+        let namespace = if number.is_multiple_of(5) { (number % u64::from(NAMESPACES)) as u8 } else { 0 };
         (namespace, format!("key {number}").into_bytes())
     }
 
@@ -143,7 +143,7 @@ impl Case {
             93..95 => {
                 let tag = self.rng.below(6) as u8;
                 let namespace = self.rng.below(2) as u8;
-                self.cache.namespace(namespace).invalidate_tag(&[tag]);
+                self.cache.namespace(namespace).invalidate_tag([tag]);
                 self.twin.retain(|(of, _), item| *of != namespace || !item.tags.contains(&tag));
             }
             95 => {
@@ -206,7 +206,7 @@ fn compare(restored: &Cache, mut expected: State, mut twin: Twin, later: Duratio
     // The tags came too.
     twin.retain(|key, _| expected.contains_key(key));
     for tag in 0..6u8 {
-        restored.invalidate_tag(&[tag]);
+        restored.invalidate_tag([tag]);
         twin.retain(|(namespace, _), item| *namespace != 0 || !item.tags.contains(&tag));
         let left = state_of(restored, NAMESPACES);
         assert_eq!(left.keys().collect::<Vec<_>>(), twin.keys().collect::<Vec<_>>(), "without tag {tag}");
