@@ -114,14 +114,10 @@ impl ConnectionInfo {
         addr: impl Into<String>, ".addr(\"tcp:127.0.0.1:4711\")", |this, addr| this.addr = addr.into()
     }
     info! {
-            /// The socket that it came to, as text.
-    <<<<<<< HEAD
-            listen_addr: impl Into<String>, ".listen_addr(\"unix:/run/x\")", |this, addr| this.listen_addr = addr.into()
-    =======
-            listen_addr: impl Into<String>, ".listen_addr(\"unix:/run/larder\")",
-            |this, addr| this.listen_addr = addr.into()
-    >>>>>>> mcproto
-        }
+        /// The socket that it came to, as text.
+        listen_addr: impl Into<String>, ".listen_addr(\"unix:/run/larder\")",
+        |this, addr| this.listen_addr = addr.into()
+    }
     info! {
         /// The protocol, if not what the service says.
         binding: Binding, ".binding(Binding::Binary)", |this, binding| this.binding = Some(binding)
