@@ -115,7 +115,8 @@ impl ConnectionInfo {
     }
     info! {
         /// The socket that it came to, as text.
-        listen_addr: impl Into<String>, ".listen_addr(\"unix:/run/x\")", |this, addr| this.listen_addr = addr.into()
+        listen_addr: impl Into<String>, ".listen_addr(\"unix:/run/larder\")",
+        |this, addr| this.listen_addr = addr.into()
     }
     info! {
         /// The protocol, if not what the service says.
