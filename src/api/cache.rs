@@ -117,8 +117,8 @@ struct Upkeeper {
 /// How long the maintenance thread sleeps between looks.
 const TICK: Duration = Duration::from_millis(100);
 
-/// The part of its share of a core that maintenance aims at: a step that takes longer than it was given, at the end of a
-/// stretch of work, stays within the share then.
+/// The part of its share of a core that maintenance aims at: a step that takes longer than it was given, at the end of
+/// a stretch of work, stays within the share then.
 const AIM: f64 = 0.97;
 
 impl Upkeeper {
