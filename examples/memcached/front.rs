@@ -25,6 +25,8 @@ pub(crate) struct Memcached {
     pub(crate) server: Server,
     /// By the listeners' numbers.
     pub(crate) origins: HashMap<usize, Origin>,
+    /// Whether TCP is with TLS.
+    pub(crate) tls: bool,
 }
 
 impl Memcached {
@@ -46,7 +48,7 @@ impl Front for Memcached {
 
     fn connect(&self, peer: &Peer) -> Client {
         let (transport, addr) = match peer.address {
-            Some(address) => (Transport::Tcp, Place::Tcp(address).to_string()),
+            Some(address) => (if self.tls { Transport::Tls } else { Transport::Tcp }, Place::Tcp(address).to_string()),
             None => (Transport::Unix, self.origins.get(&peer.listener).map_or(String::new(), |o| o.place.to_string())),
         };
         let mut info = self.info(peer.fd as u64, transport, peer.listener).addr(addr);
@@ -99,6 +101,10 @@ pub(crate) struct Client(Connection);
 impl Session for Client {
     fn receive(&mut self, input: &[u8], output: &mut Output, limits: Limits) -> Progress {
         self.0.receive(input, output, &limits)
+    }
+
+    fn is_filling(&self) -> bool {
+        self.0.is_filling()
     }
 
     fn fill(&mut self) -> Option<&mut [u8]> {

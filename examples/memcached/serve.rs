@@ -55,7 +55,7 @@ pub(crate) fn serve(options: &Options) -> Result<(), String> {
             options.extended.tls_key.as_deref().unwrap_or_default(),
         )))?,
     };
-    let front = Memcached { server: service.clone(), origins: sockets.origins };
+    let front = Memcached { server: service.clone(), origins: sockets.origins, tls: options.tls };
     let server = Server::start(front, cache.clone(), settings, access, sockets.listeners, sockets.datagrams)?;
     obey_signals(server.control(), service, cache, options)?;
     let _pid_file = options.pid_file.as_deref().map(process::PidFile::write).transpose()?;

@@ -5,4 +5,6 @@ mod admin;
 mod binary;
 mod client;
 mod meta;
+mod persist;
 mod text;
+mod unfinished;

@@ -105,6 +105,7 @@ impl<S: Session> Client<S> {
             + self.input.capacity()
             + self.output.as_ref().map_or(0, |o| o.memory())
             + self.session.memory()
+            + self.stream.memory()
     }
 
     /// Whether replies wait for the client to take them.
@@ -116,7 +117,7 @@ impl<S: Session> Client<S> {
     /// Whatever else came of it, the turn will find out again.
     pub(crate) fn read_ahead(&mut self, space: &mut [u8]) -> usize {
         let is_free = self.readable && !self.more && !self.closing && !self.is_behind() && self.input.is_empty();
-        if !is_free || self.session.fill().is_some() {
+        if !is_free || self.session.is_filling() {
             return 0;
         }
         match self.stream.read(space) {
@@ -208,10 +209,14 @@ impl<S: Session> Client<S> {
     /// nothing was left from before; else it was put behind that, and there is `more`.
     fn read(&mut self, scratch: &mut Scratch) -> io::Result<Came> {
         let direct = self.input.is_empty();
-        let (came, filled) = match self.session.fill().filter(|_| direct) {
+        let (came, filled) = match if direct { self.session.fill() } else { None } {
             Some(space) => (self.stream.read(space)?, true),
             None => (self.stream.read(&mut scratch.input)?, false),
         };
+        if filled && !matches!(came, Came::Bytes(..)) {
+            // The place is not needed for now.
+            self.session.filled(0);
+        }
         match came {
             Came::Bytes(n, more) => {
                 self.session.transferred(n, 0);

@@ -82,7 +82,10 @@ pub(crate) trait Session: Send + 'static {
     /// Carries out the requests in `input`; see `larder::protocol`.
     fn receive(&mut self, input: &[u8], output: &mut Output, limits: Limits) -> Progress;
 
-    /// Where the next bytes go, if a large value is under way.
+    /// Whether a large value is under way.
+    fn is_filling(&self) -> bool;
+
+    /// Where the next bytes go, if one is. To be followed by `filled`, also if none came.
     fn fill(&mut self) -> Option<&mut [u8]>;
 
     /// So many bytes were put there.

@@ -36,6 +36,7 @@ mod store;
 mod text;
 mod time;
 pub mod udp;
+mod unfinished;
 mod users;
 mod value;
 mod watchers;

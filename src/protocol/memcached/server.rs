@@ -14,6 +14,7 @@ use super::discovery::Discovery;
 use super::prefixes::Prefixes;
 use super::registry::{Registered, Registry};
 use super::time::DebugClock;
+use super::unfinished::Unfinished;
 use super::users::Users;
 use super::watchers::{QUEUE, Watchers};
 use crate::api::Cache;
@@ -139,6 +140,7 @@ pub(super) struct Shared {
     pub(super) users: RwLock<Users>,
     pub(super) registry: Registry,
     pub(super) watchers: Watchers,
+    pub(super) unfinished: Arc<Unfinished>,
     /// When the service began, in milliseconds since the Unix epoch.
     pub(super) started_ms: u64,
     /// The engine's counts at the last `stats reset`.
@@ -542,6 +544,7 @@ impl ServerBuilder {
             users: RwLock::new(self.users),
             registry: Registry::new(BTreeMap::new()),
             watchers: Watchers::default(),
+            unfinished: Arc::default(),
             baseline: Mutex::new(Stats::default()),
             config: self.config,
             cache,
