@@ -31,7 +31,7 @@ fn fill(cache: &Cache) {
 fn check(cache: &Cache) {
     assert_eq!(ask(cache, "mg made\r\n"), "HD Z\r\n", "somebody was told already");
     assert_eq!(ask(cache, "mg won v\r\n"), "VA 3 Z X\r\nold\r\n");
-    assert_eq!(ask(cache, "mg binary k v\r\n"), "VA 3 kYmluYXJ5\r\nbin\r\n");
+    assert_eq!(ask(cache, "mg binary k v\r\n"), "VA 3 kYmluYXJ5 b\r\nbin\r\n");
     assert_eq!(ask(cache, "mg stale v\r\nmg stale v\r\n"), "VA 3 X W\r\nold\r\nVA 3 Z X\r\nold\r\n");
 }
 
