@@ -277,7 +277,7 @@ fn a_value_is_there_right_after_it_was_stored() {
 /// Pages that nobody needs any more make room for values larger than a page before any item leaves for those.
 #[test]
 fn pooled_pages_go_before_items() {
-    let cache = builder(4 << 20, 8192, EvictionPolicy::AllKeysLru).build().unwrap();
+    let cache = builder(4 << 20, 8192, EvictionPolicy::AllkeysLru).build().unwrap();
     for i in 0..2000u32 {
         cache.set(&i.to_le_bytes(), &[1; 3000]).unwrap();
     }

@@ -42,7 +42,14 @@ impl Unfinished {
         if self.bytes.fetch_add(len, Relaxed) + len > room / SHARE {
             self.give_up(room / SHARE);
         }
-        Held { all: Arc::clone(self), ticket: self.tickets.fetch_add(1, Relaxed), len, place: None, is_over: false }
+        Held {
+            all: Arc::clone(self),
+            ticket: self.tickets.fetch_add(1, Relaxed),
+            len,
+            place: None,
+            is_parked: false,
+            is_given_up: false,
+        }
     }
 
     #[cold]
@@ -67,10 +74,11 @@ pub(super) struct Held {
     all: Arc<Unfinished>,
     ticket: u64,
     len: u64,
-    /// None while it waits, and when it was given up.
     place: Option<Place>,
-    /// It was given up, or used: counts no more.
-    is_over: bool,
+    /// It waits, or was given up since it did.
+    is_parked: bool,
+    /// It counts no more.
+    is_given_up: bool,
 }
 
 impl Held {
@@ -83,15 +91,16 @@ impl Held {
     /// The connection waits for its client: from now on the place may be given up.
     pub(super) fn park(&mut self) {
         if let Some(place) = self.place.take() {
+            self.is_parked = true;
             self.all.waiting.lock().insert(self.ticket, (place, self.len));
         }
     }
 
     /// The place, to be filled; it is the connection's until it is parked. None if it was given up.
     pub(super) fn claim(&mut self) -> Option<&mut Place> {
-        if self.place.is_none() && !self.is_over {
+        if std::mem::take(&mut self.is_parked) {
             self.place = self.all.waiting.lock().remove(&self.ticket).map(|(place, _)| place);
-            self.is_over = self.place.is_none();
+            self.is_given_up = self.place.is_none();
         }
         self.place.as_mut()
     }
@@ -99,16 +108,14 @@ impl Held {
     /// The place, now that all has come.
     pub(super) fn finish(mut self) -> Option<Place> {
         self.claim();
-        self.place.take().inspect(|_| {
-            self.is_over = true;
-            self.all.bytes.fetch_sub(self.len, Relaxed);
-        })
+        self.place.take()
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        if self.claim().is_some() && !self.is_over {
+        self.claim();
+        if !self.is_given_up {
             self.all.bytes.fetch_sub(self.len, Relaxed);
         }
     }
@@ -152,6 +159,7 @@ mod tests {
         let small = parked(&all, 1);
         assert!(large.claim().is_none());
         drop((small, large));
+        drop(all.announce(10, 400));
         assert_eq!(all.bytes.load(Relaxed), 0);
     }
 }
