@@ -87,8 +87,8 @@ pub struct Item<'a> {
     pub token: Option<u64>,
     /// Its tags.
     pub tags: Tags<'a>,
-    /// Marks that a front-end has set on it, at most 15 (other bits are not kept). Of the memcached front-end: 1 the value
-    /// is stale, 2 somebody was told to bring a new one, 4 the key is shown in base64.
+    /// Marks that a front-end has set on it, at most 15 (other bits are not kept). Of the memcached front-end: 1 the
+    /// value is stale, 2 somebody was told to bring a new one, 4 the key is shown in base64.
     pub marks: u8,
 }
 

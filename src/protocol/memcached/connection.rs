@@ -365,7 +365,8 @@ impl Connection {
     /// [`receive`](Self::receive) next, also if nothing else has come.
     ///
     /// Values that were announced and have not come whole hold at most a quarter of the cache's memory together, unless
-    /// it is a single one. Where that is not enough, the oldest is refused: `SERVER_ERROR out of memory storing object`.
+    /// it is a single one. Where that is not enough, the oldest is refused: `SERVER_ERROR out of memory storing
+    /// object`.
     ///
     /// # Examples
     /// See [`fill`](Self::fill).
