@@ -85,6 +85,15 @@ impl Value {
     }
 }
 
+/// A buffer for `len` bytes, no larger than they are, so that it takes what it was charged.
+fn buffer(len: usize, charge: Charge) -> Result<Place, Stored> {
+    let mut bytes = Vec::new();
+    match bytes.try_reserve_exact(len) {
+        Ok(()) => Ok(Place::Buffer { bytes, _charge: charge }),
+        Err(_) => Err(Stored::NoMemory),
+    }
+}
+
 impl Connection {
     /// A value of `len` bytes is on its way, too large to wait for in the input. What cannot be stored is thrown away,
     /// its end included.
@@ -93,7 +102,7 @@ impl Connection {
         let held = self.shared().unfinished.announce(len, ledger.limit().saturating_sub(ledger.reserved()));
         let place = match store.is_extension() {
             true => match self.shared().cache.charge(len as u64) {
-                Ok(charge) => Ok(Place::Buffer { bytes: Vec::new(), _charge: charge }),
+                Ok(charge) => buffer(len, charge),
                 Err(error) => Err(self.shared().failed(key, &store, &error)),
             },
             false => self.shared().reserve(key, &store, len).map(Place::Cache),
@@ -134,7 +143,7 @@ impl Connection {
         let Value { key, store, len, held, reply, .. } = *value;
         if !is_ended {
             drop(held);
-            self.bad_chunk(&store, &reply, output);
+            self.bad_chunk(&reply, output);
             return Step::Took(end.len());
         }
         self.tell_looked(&key);
@@ -183,12 +192,12 @@ impl Connection {
         self.tell_stored(key, store, stored, len);
         match reply {
             Reply::Text { noreply } => text::stored(stored, *noreply, output),
-            Reply::Meta(reply) => reply.put(key, store, stored, output),
+            Reply::Meta(reply) => reply.put(key, store, stored, len, output),
             Reply::Binary(request) => request.stored(store, stored, output),
         }
     }
 
-    pub(super) fn bad_chunk(&mut self, _store: &Store, reply: &Reply, output: &mut Output) {
+    pub(super) fn bad_chunk(&mut self, reply: &Reply, output: &mut Output) {
         self.tally.one(Count::Sets);
         if !matches!(reply, Reply::Text { noreply: true }) {
             output.put(b"CLIENT_ERROR bad data chunk\r\n");
