@@ -11,6 +11,10 @@ use crate::net::client::Ending;
 use crate::net::listen::Place;
 use crate::net::{Front, Note, Peer, Session};
 
+/// Replies by UDP are no longer than this, apart from a single value: they are put together before they are sent.
+const LONGEST_ANSWER: usize = 4 << 20;
+const TOO_LONG: &[u8] = b"SERVER_ERROR out of memory writing get response\r\n";
+
 /// A listening socket, as connections that come from it need to know it.
 #[derive(Debug, Clone)]
 pub(crate) struct Origin {
@@ -71,9 +75,11 @@ impl Front for Memcached {
         }
         let info = self.info(u64::MAX, Transport::Udp, listener).peer(from).addr(Place::Udp(from).to_string());
         let (mut connection, mut output) = (self.server.connect(info), Output::new());
-        let _ = connection.receive(request, &mut output, &Limits::default());
-        connection.transferred(datagram.len() as u64, output.len() as u64);
-        udp::encode(frame.request, &output.to_vec(), send);
+        let limits = Limits { output_bytes: LONGEST_ANSWER, ..Limits::default() };
+        let progress = connection.receive(request, &mut output, &limits);
+        let reply = if progress.more { TOO_LONG.to_vec() } else { output.to_vec() };
+        connection.transferred(datagram.len() as u64, reply.len() as u64);
+        udp::encode(frame.request, &reply, send);
     }
 
     fn note(&self, note: Note) {
@@ -81,8 +87,13 @@ impl Front for Memcached {
         match note {
             Note::Rejected => counts.rejected(1),
             Note::Paused => counts.accepting(false),
-            Note::Resumed => counts.accepting(true),
+            Note::Resumed(after) => {
+                counts.accepting(true);
+                counts.waited(after);
+            }
             Note::IdleKick => counts.kicked(1),
+            Note::Buffers(bytes) => counts.add_buffers(1, bytes as u64),
+            Note::Waiting(by) => counts.output_changed(by as i64),
             Note::OutOfMemory => counts.out_of_memory(false),
             Note::Denied => {
                 if self.server.verbosity() > 0 {

@@ -57,6 +57,8 @@ pub(crate) struct Client<S> {
     pub(crate) last_active: u32,
     /// What of its memory is on the ledger.
     pub(crate) charged: usize,
+    /// What of it was noted as replies that wait.
+    pub(crate) noted: usize,
 }
 
 /// What a turn came to.
@@ -96,16 +98,18 @@ impl<S: Session> Client<S> {
             queued: false,
             last_active: now,
             charged: 0,
+            noted: 0,
         }
     }
 
     /// Bytes that this client takes of the process.
     pub(crate) fn memory(&self) -> usize {
-        size_of::<Self>()
-            + self.input.capacity()
-            + self.output.as_ref().map_or(0, |o| o.memory())
-            + self.session.memory()
-            + self.stream.memory()
+        size_of::<Self>() + self.input.capacity() + self.waiting() + self.session.memory() + self.stream.memory()
+    }
+
+    /// Bytes that replies take which wait for the client.
+    pub(crate) fn waiting(&self) -> usize {
+        self.output.as_ref().map_or(0, |output| output.memory())
     }
 
     /// Whether replies wait for the client to take them.

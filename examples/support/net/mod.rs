@@ -26,6 +26,7 @@ mod worker;
 
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
+use std::time::Duration;
 
 use larder::protocol::{Limits, Next, Output, Progress};
 
@@ -48,12 +49,16 @@ pub(crate) enum Note {
     Denied,
     /// There are as many connections as there may be, or as the system lets this process have: none is taken.
     Paused,
-    /// Connections are taken again.
-    Resumed,
+    /// Connections are taken again, after so long.
+    Resumed(Duration),
     /// Ended for being idle.
     IdleKick,
     /// Had more requests than others should wait for.
     Yield,
+    /// So many bytes of buffers for reading were made.
+    Buffers(usize),
+    /// Replies that wait take so many bytes more, or less.
+    Waiting(isize),
     /// Ended for lack of memory for its buffers.
     OutOfMemory,
 }
