@@ -379,3 +379,19 @@ fn a_table_on_its_way_takes_what_there_is_memory_for() {
         cache.check_invariants();
     }
 }
+
+/// Pages that nobody needs any more make room for values larger than a page before any item leaves for those.
+#[test]
+fn pooled_pages_go_before_items() {
+    let cache = builder(4 << 20, 8192, EvictionPolicy::AllkeysLru).build().unwrap();
+    for i in 0..2000u32 {
+        cache.set(&i.to_le_bytes(), &[1; 3000]).unwrap();
+    }
+    cache.clear();
+    let before = cache.stats().evictions;
+    for i in 0..200u32 {
+        cache.set(&i.to_le_bytes(), &[2; 10_000]).unwrap();
+    }
+    assert_eq!(cache.stats().evictions, before, "200 values of 12 KiB fit");
+    assert_eq!(cache.len(), 200);
+}

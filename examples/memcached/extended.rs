@@ -17,7 +17,6 @@ pub(crate) struct Extended {
     pub(crate) slab_automove_window: u32,
     pub(crate) slab_chunk_max: usize,
     pub(crate) tail_repair_time: u32,
-    pub(crate) hash_algorithm: String,
     pub(crate) lru_crawler: bool,
     pub(crate) lru_crawler_sleep: u32,
     pub(crate) lru_crawler_tocrawl: u32,
@@ -52,7 +51,6 @@ impl Default for Extended {
             slab_automove_window: 10,
             slab_chunk_max: 512 << 10,
             tail_repair_time: 0,
-            hash_algorithm: "murmur3".into(),
             lru_crawler: true,
             lru_crawler_sleep: 100,
             lru_crawler_tocrawl: 0,
@@ -110,12 +108,12 @@ fn set_one(extended: &mut Extended, name: &str, value: Option<&str>) -> Result<(
         "slab_chunk_max" => extended.slab_chunk_max = within!(1, 1024usize) << 10,
         "no_chunked_items" => extended.slab_chunk_max = 1 << 20,
         "tail_repair_time" => extended.tail_repair_time = within!(10, u32::MAX),
+        // Larder has its own.
         "hash_algorithm" => {
             let algorithm = needed()?;
             if !["jenkins", "murmur3", "xxh3"].contains(&algorithm) {
                 return Err(format!("{full}: '{algorithm}' is not jenkins, murmur3 or xxh3"));
             }
-            extended.hash_algorithm = algorithm.into();
         }
         "lru_crawler" => extended.lru_crawler = true,
         "no_lru_crawler" => extended.lru_crawler = false,
@@ -139,7 +137,6 @@ fn set_one(extended: &mut Extended, name: &str, value: Option<&str>) -> Result<(
             (extended.lru_crawler, extended.lru_maintainer) = (false, false);
             (extended.slab_reassign, extended.slab_automove) = (false, Some(0));
             (extended.maxconns_fast, extended.slab_chunk_max) = (false, 1 << 20);
-            extended.hash_algorithm = "jenkins".into();
         }
         "modern" | "no_hashexpand" | "inline_ascii_resp" | "no_inline_ascii_resp" | "no_drop_privileges" => {}
         _ => return Err(format!("-o: there is no '{name}'")),

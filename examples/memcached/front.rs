@@ -11,6 +11,10 @@ use crate::net::client::Ending;
 use crate::net::listen::Place;
 use crate::net::{Front, Note, Peer, Session};
 
+/// Replies by UDP are no longer than this, apart from a single value: they are put together before they are sent.
+const LONGEST_ANSWER: usize = 4 << 20;
+const TOO_LONG: &[u8] = b"SERVER_ERROR out of memory writing get response\r\n";
+
 /// A listening socket, as connections that come from it need to know it.
 #[derive(Debug, Clone)]
 pub(crate) struct Origin {
@@ -25,6 +29,8 @@ pub(crate) struct Memcached {
     pub(crate) server: Server,
     /// By the listeners' numbers.
     pub(crate) origins: HashMap<usize, Origin>,
+    /// Whether TCP is with TLS.
+    pub(crate) tls: bool,
 }
 
 impl Memcached {
@@ -46,7 +52,7 @@ impl Front for Memcached {
 
     fn connect(&self, peer: &Peer) -> Client {
         let (transport, addr) = match peer.address {
-            Some(address) => (Transport::Tcp, Place::Tcp(address).to_string()),
+            Some(address) => (if self.tls { Transport::Tls } else { Transport::Tcp }, Place::Tcp(address).to_string()),
             None => (Transport::Unix, self.origins.get(&peer.listener).map_or(String::new(), |o| o.place.to_string())),
         };
         let mut info = self.info(peer.fd as u64, transport, peer.listener).addr(addr);
@@ -69,9 +75,11 @@ impl Front for Memcached {
         }
         let info = self.info(u64::MAX, Transport::Udp, listener).peer(from).addr(Place::Udp(from).to_string());
         let (mut connection, mut output) = (self.server.connect(info), Output::new());
-        let _ = connection.receive(request, &mut output, &Limits::default());
-        connection.transferred(datagram.len() as u64, output.len() as u64);
-        udp::encode(frame.request, &output.to_vec(), send);
+        let limits = Limits { output_bytes: LONGEST_ANSWER, ..Limits::default() };
+        let progress = connection.receive(request, &mut output, &limits);
+        let reply = if progress.more { TOO_LONG.to_vec() } else { output.to_vec() };
+        connection.transferred(datagram.len() as u64, reply.len() as u64);
+        udp::encode(frame.request, &reply, send);
     }
 
     fn note(&self, note: Note) {
@@ -79,8 +87,13 @@ impl Front for Memcached {
         match note {
             Note::Rejected => counts.rejected(1),
             Note::Paused => counts.accepting(false),
-            Note::Resumed => counts.accepting(true),
+            Note::Resumed(after) => {
+                counts.accepting(true);
+                counts.waited(after);
+            }
             Note::IdleKick => counts.kicked(1),
+            Note::Buffers(bytes) => counts.add_buffers(1, bytes as u64),
+            Note::Waiting(by) => counts.output_changed(by as i64),
             Note::OutOfMemory => counts.out_of_memory(false),
             Note::Denied => {
                 if self.server.verbosity() > 0 {
@@ -99,6 +112,10 @@ pub(crate) struct Client(Connection);
 impl Session for Client {
     fn receive(&mut self, input: &[u8], output: &mut Output, limits: Limits) -> Progress {
         self.0.receive(input, output, &limits)
+    }
+
+    fn is_filling(&self) -> bool {
+        self.0.is_filling()
     }
 
     fn fill(&mut self) -> Option<&mut [u8]> {

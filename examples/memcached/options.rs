@@ -37,8 +37,8 @@ Memory
   -m, --memory-limit=NUM     MiB for everything that is cached: items, index and tables (64)
   -M, --disable-evictions    refuse to store when memory is full, rather than evict
   -I, --max-item-size=SIZE   largest item, with suffix k or m (1m)
-  -f, --slab-growth-factor=NUM  from one chunk size to the next (1.25)
-  -n, --slab-min-size=NUM    bytes of key, value and flags that the smallest chunk has room for (48)
+  -f, --slab-growth-factor=NUM  from one chunk size to the next (1.04)
+  -n, --slab-min-size=NUM    bytes of the smallest chunk (32)
   -k, --lock-memory          keep memory from being swapped out
   -L, --enable-largepages    ask for huge pages
   -C, --disable-cas          no check-and-set numbers
@@ -158,8 +158,8 @@ impl Default for Options {
             memory: 64 << 20,
             evict: true,
             max_item_size: 1 << 20,
-            factor: 1.25,
-            chunk_size: 48,
+            factor: 1.04,
+            chunk_size: 32,
             lock_memory: false,
             large_pages: false,
             cas: true,

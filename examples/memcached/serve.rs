@@ -19,6 +19,8 @@ use crate::process;
 
 /// Files that are open beside connections.
 const OTHER_FILES: u64 = 64;
+/// Bytes by which an item is larger that knows when it was used last.
+const LAST_USE: usize = 16;
 
 /// Serves until a signal or a client ends it.
 pub(crate) fn serve(options: &Options) -> Result<(), String> {
@@ -55,7 +57,7 @@ pub(crate) fn serve(options: &Options) -> Result<(), String> {
             options.extended.tls_key.as_deref().unwrap_or_default(),
         )))?,
     };
-    let front = Memcached { server: service.clone(), origins: sockets.origins };
+    let front = Memcached { server: service.clone(), origins: sockets.origins, tls: options.tls };
     let server = Server::start(front, cache.clone(), settings, access, sockets.listeners, sockets.datagrams)?;
     obey_signals(server.control(), service, cache, options)?;
     let _pid_file = options.pid_file.as_deref().map(process::PidFile::write).transpose()?;
@@ -81,17 +83,19 @@ fn cache(options: &Options, clock: Option<DebugClock>) -> Result<Cache, String> 
         Some(1) => Automove::Slow,
         _ => Automove::Always,
     };
+    // For tests: items know when they were used last. The smallest chunk still holds what it would.
+    let tracks = extended.relaxed_privileges;
     let mut builder = Cache::builder()
         .name("memcached")
         .max_memory(options.memory)
         .policy(policy)
         .max_item_size(options.max_item_size)
-        .chunk_size(options.chunk_size)
+        .chunk_size(options.chunk_size + if tracks { LAST_USE } else { 0 })
         .chunk_size_growth_factor(options.factor)
         .lock_memory(options.lock_memory)
         .huge_pages(options.large_pages)
+        // Items get their tokens when somebody asks for them.
         .check_and_set(options.cas)
-        .tokens(options.cas)
         .slab_reassign(extended.slab_reassign)
         .automove(automove)
         .threads(options.threads);
@@ -128,6 +132,11 @@ fn service(options: &Options, sockets: &Sockets, cache: Cache, clock: Option<Deb
         let byte = u8::try_from(prefix).map_err(|_| "-D: the character has to be one byte")?;
         builder = builder.prefix_delimiter(byte).detail(true);
     }
+    builder = builder
+        .lru_crawler_sleep(extended.lru_crawler_sleep)
+        .lru_crawler_tocrawl(extended.lru_crawler_tocrawl)
+        .automove_ratio(extended.slab_automove_ratio)
+        .lru_tuning((extended.hot_lru_pct, extended.hot_max_factor), (extended.warm_lru_pct, extended.warm_max_factor));
     if let Some(seconds) = extended.temporary_ttl {
         builder = builder.temporary_ttl(seconds);
     }

@@ -48,7 +48,7 @@ fn push_key(request: &mut Vec<u8>, key: u64) {
     let _ = write!(request, "bench:key:{key:014}");
 }
 
-const KEY_LEN: usize = 24;
+pub(crate) const KEY_LEN: usize = 24;
 const STORED: &[u8] = b"STORED\r\n";
 const MISS: &[u8] = b"END\r\n";
 

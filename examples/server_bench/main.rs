@@ -1,5 +1,5 @@
-//! larder's memcached server beside memcached itself: same cores, same load, in turn. Throughput, latencies, and CPU
-//! time of the server a request.
+//! larder's memcached server beside memcached itself: same cores, same load, in turn. Throughput, latencies, CPU time
+//! of the server a request, and memory an item.
 //! `cargo run --release --features memcached --example server_bench -- --help` tells the rest.
 //!
 //! ```text
@@ -51,6 +51,7 @@ Usage: server_bench [options] memcached
   -h, --help         this text
 
 user, system    CPU time of the server, from /proc/PID/stat, divided by the requests
+memory          growth of the resident set while all keys are stored, less their bytes, an item
 p50, p99        from sending a batch of pipelined requests to its last reply
 ratio           larder's / memcached's: the median over the pairs
 ";
@@ -150,8 +151,9 @@ fn run(args: &Args) -> Result<(), String> {
         Target::start("memcached", &args.memcached, &args.server_cpu, args.threads, memory)?,
         Target::start("larder", &larder, &args.server_cpu, args.threads, memory)?,
     ];
+    let mut overheads = Vec::new();
     for target in &mut targets {
-        load::fill(target.port, &args.load)?;
+        overheads.push((target.name, fill(target, args)?));
     }
     let mut rows = Vec::new();
     for operation in [Operation::Get, Operation::Set] {
@@ -187,8 +189,24 @@ fn run(args: &Args) -> Result<(), String> {
             args.time.as_secs()
         );
         print!("{}", table::render(&header, 3, &rows));
+        println!("\nresident bytes an item beyond key and value, all keys stored:");
+        for (name, overhead) in overheads {
+            println!("{name:<10} {overhead:.1}");
+        }
     }
     Ok(())
+}
+
+/// Stores all keys; how much more the process takes since, an item, beyond the bytes of key and value.
+fn fill(target: &Target, args: &Args) -> Result<f64, String> {
+    let before = target::resident(target.pid())?;
+    load::fill(target.port, &args.load)?;
+    let grown = target::resident(target.pid())?.saturating_sub(before) as f64;
+    let overhead = grown / args.load.keys as f64 - (load::KEY_LEN + args.load.value) as f64;
+    if args.json {
+        println!("{}", serde_json::json!({ "server": target.name, "overhead_bytes_per_item": overhead }));
+    }
+    Ok(overhead)
 }
 
 fn measure(target: &Target, operation: Operation, pipeline: usize, args: &Args, seed: u64) -> Result<Figures, String> {

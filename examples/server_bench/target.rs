@@ -73,6 +73,15 @@ pub(crate) fn beside(name: &str) -> Result<String, String> {
     Ok(path.display().to_string())
 }
 
+/// Bytes of memory that a process has.
+pub(crate) fn resident(pid: u32) -> Result<u64, String> {
+    let path = format!("/proc/{pid}/status");
+    let text = std::fs::read_to_string(&path).map_err(|e| format!("cannot read {path}: {e}"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.split_ascii_whitespace().next()?.parse::<u64>().ok());
+    kib.map(|kib| kib << 10).ok_or_else(|| format!("{path} has no VmRSS"))
+}
+
 /// CPU time a process has used.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CpuTime {
@@ -110,5 +119,6 @@ mod tests {
         let times = CpuTime::in_stat(line).unwrap();
         assert_eq!((times.user.as_millis(), times.system.as_millis()), (2500, 310));
         assert!(CpuTime::of(std::process::id()).is_ok());
+        assert!(resident(std::process::id()).unwrap() > 1 << 16);
     }
 }

@@ -44,6 +44,7 @@ fn effects(bytes: &[u8]) {
     let mut item = Item::new(namespace, key, value);
     item.flags = number as u32;
     item.deadline_ms = (choice & 8 != 0).then_some(number >> 1);
+    item.marks = choice & 15;
     item.token = (choice & 16 != 0).then_some(number);
     item.tags = Tags::new(&value[..value.len().min(64) / 8 * 8]).unwrap_or_default();
     let effect = match choice % 8 {

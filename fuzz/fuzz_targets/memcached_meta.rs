@@ -4,11 +4,17 @@
 #[path = "../support/memcached.rs"]
 mod support;
 
-use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
-use support::{Service, compare};
+use support::Lines;
 
 const WORDS: &[&str] = &[
+    "ms a 3\r\nabc\r\n",
+    "ms n 2\r\n10\r\n",
+    "ma n N0 J7 v",
+    "mg a v c t\r\n",
+    "md a I T30\r\n",
+    "ms big 5000\r\n",
+    "set auth 0 0 3\r\nu p\r\n",
     "mg a",
     "mg b",
     "ms a 1",
@@ -50,42 +56,11 @@ const WORDS: &[&str] = &[
     "Oabc",
     "ms AAAA 1 b",
     "mg AAAA b v k",
-    "\\r\\n",
-    "\\r\\nx\\r\\n",
-    "\\r\\n12\\r\\n",
-    "\\r\\n",
+    "\r\n",
+    "\r\nx\r\n",
+    "\r\n12\r\n",
+    "\r\n",
     " ",
 ];
 
-#[derive(Debug, Arbitrary)]
-enum Piece {
-    /// One of the words, with a space before it.
-    Word(u8),
-    Raw(Vec<u8>),
-    /// So many bytes of data.
-    Data(u16),
-}
-
-#[derive(Debug, Arbitrary)]
-struct Input {
-    pieces: Vec<Piece>,
-    cuts: Vec<u8>,
-    ascii_auth: bool,
-}
-
-fuzz_target!(|input: Input| {
-    let mut bytes = Vec::new();
-    for piece in &input.pieces {
-        match piece {
-            Piece::Word(word) => {
-                if bytes.last().is_some_and(|last| *last != b'\n') {
-                    bytes.push(b' ');
-                }
-                bytes.extend_from_slice(WORDS[usize::from(*word) % WORDS.len()].as_bytes());
-            }
-            Piece::Raw(raw) => bytes.extend_from_slice(raw),
-            Piece::Data(len) => bytes.extend(std::iter::repeat_n(b'd', usize::from(*len) % 8192)),
-        }
-    }
-    compare(if input.ascii_auth { Service::Ascii } else { Service::Open }, &bytes, &input.cuts);
-});
+fuzz_target!(|lines: Lines| lines.compare(WORDS));

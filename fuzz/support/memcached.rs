@@ -1,9 +1,49 @@
 //! What the fuzz targets of the memcached protocol have in common: the same input, given whole and in pieces, must be
 //! answered the same way.
+#![allow(dead_code, reason = "each target is a program of its own, and uses a part")]
 
+use arbitrary::Arbitrary;
 use larder::protocol::memcached::{ConnectionInfo, Server, Transport, Users};
 use larder::protocol::{Limits, Next, Output};
 use larder::{Cache, Maintenance, ManualClock};
+
+/// A piece of what a client sends in lines.
+#[derive(Debug, Arbitrary)]
+enum Piece {
+    /// One of the target's words, after a space unless it begins a line.
+    Word(u8),
+    Raw(Vec<u8>),
+    /// So many bytes of data.
+    Data(u16),
+}
+
+/// What a client sends in lines, and how it is cut.
+#[derive(Debug, Arbitrary)]
+pub struct Lines {
+    pieces: Vec<Piece>,
+    cuts: Vec<u8>,
+    ascii_auth: bool,
+}
+
+impl Lines {
+    /// Puts the pieces together and compares what they are answered whole and cut.
+    pub fn compare(&self, words: &[&str]) {
+        let mut bytes = Vec::new();
+        for piece in &self.pieces {
+            match piece {
+                Piece::Word(word) => {
+                    if bytes.last().is_some_and(|last| *last != b'\n') {
+                        bytes.push(b' ');
+                    }
+                    bytes.extend_from_slice(words[usize::from(*word) % words.len()].as_bytes());
+                }
+                Piece::Raw(raw) => bytes.extend_from_slice(raw),
+                Piece::Data(len) => bytes.extend(std::iter::repeat_n(b'd', usize::from(*len) % 8192)),
+            }
+        }
+        compare(if self.ascii_auth { Service::Ascii } else { Service::Open }, &bytes, &self.cuts);
+    }
+}
 
 /// Which service is asked.
 #[derive(Debug, Clone, Copy)]

@@ -15,7 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::events::KeyEventClass;
 use crate::oplog::{Effect, Item, Several};
 use crate::shard::{Cause, For, Locked, New, Origin, Room, Shortage, item_of};
-use crate::slab::{Attributes, Locator, MAX_TAGS, Prepaid, TagSet};
+use crate::slab::{Attributes, Locator, MAX_MARKS, MAX_TAGS, Prepaid, TagSet};
 
 impl Engine {
     /// Does an effect.
@@ -141,8 +141,7 @@ impl Engine {
             last_use: locked.now,
             tags,
             sequence: if tags > 0 { self.ctx.tags.sequence() } else { 0 },
-            // Front-ends set them for moments; they are not kept.
-            marks: 0,
+            marks: item.marks & MAX_MARKS,
         }
     }
 

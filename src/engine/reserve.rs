@@ -157,9 +157,11 @@ impl Engine {
             Condition::Absent => found.is_none(),
             Condition::Present => found.is_some(),
             Condition::Token(token) => found.is_some_and(|f| locked.item(f.locator).token() == Some(token)),
-            Condition::TokenOrOlder(token) => {
-                found.is_some_and(|f| locked.item(f.locator).token().is_some_and(|now| token != 0 && token <= now))
-            }
+            Condition::TokenOrOlder(token) => found.is_some_and(|f| {
+                // A value without a token came later than all tokens that were given.
+                let now = locked.item(f.locator).token().unwrap_or_else(|| locked.new_token());
+                token != 0 && token <= now
+            }),
         };
         (Outcome { existed: found.is_some(), old, ..Outcome::default() }, found, go_on)
     }

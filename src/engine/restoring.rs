@@ -60,8 +60,7 @@ impl Engine {
             last_use: if idle_ms > 0 { ctx.since_start(used) } else { 0 },
             tags: record.tags.len(),
             sequence: if record.tags.len() > 0 { ctx.tags.sequence() } else { 0 },
-            // Front-ends set them for moments; they are not kept.
-            marks: 0,
+            marks: record.marks,
         }
     }
 

@@ -5,7 +5,7 @@
 
 use super::varint::{self, Sink, Varint};
 use crate::events::RemovalCause;
-use crate::slab::{Kind, MAX_KEY_LEN, MAX_VALUE_LEN};
+use crate::slab::{Kind, MAX_KEY_LEN, MAX_MARKS, MAX_VALUE_LEN};
 
 const SET: u8 = 1;
 const DELETE: u8 = 2;
@@ -23,6 +23,7 @@ const HAS_DEADLINE: u8 = 1 << 1;
 const HAS_IDLE: u8 = 1 << 2;
 const HAS_TOKEN: u8 = 1 << 3;
 const HAS_TAGS: u8 = 1 << 4;
+const HAS_MARKS: u8 = 1 << 5;
 
 /// The most tags that an item can have.
 const MAX_TAGS: u64 = 16;
@@ -86,6 +87,9 @@ pub struct Item<'a> {
     pub token: Option<u64>,
     /// Its tags.
     pub tags: Tags<'a>,
+    /// Marks that a front-end has set on it, at most 15 (other bits are not kept). Of the memcached front-end: 1 the
+    /// value is stale, 2 somebody was told to bring a new one, 4 the key is shown in base64.
+    pub marks: u8,
 }
 
 impl<'a> Item<'a> {
@@ -95,7 +99,7 @@ impl<'a> Item<'a> {
     /// See [`Item`].
     pub fn new(namespace: u8, key: &'a [u8], value: &'a [u8]) -> Item<'a> {
         let (kind, flags, tags) = (Kind::String, 0, Tags::default());
-        Item { namespace, key, value, kind, flags, deadline_ms: None, idle_ms: None, token: None, tags }
+        Item { namespace, key, value, kind, flags, deadline_ms: None, idle_ms: None, token: None, tags, marks: 0 }
     }
 }
 
@@ -271,7 +275,8 @@ impl<'a> Effect<'a> {
             | has(item.deadline_ms.is_some(), HAS_DEADLINE)
             | has(item.idle_ms.is_some(), HAS_IDLE)
             | has(item.token.is_some(), HAS_TOKEN)
-            | has(!item.tags.0.is_empty(), HAS_TAGS);
+            | has(!item.tags.0.is_empty(), HAS_TAGS)
+            | has(item.marks & MAX_MARKS != 0, HAS_MARKS);
         to.put(&[SET, present, item.kind as u8, item.namespace]);
         if item.flags != 0 {
             to.put_varint(item.flags.into());
@@ -280,6 +285,9 @@ impl<'a> Effect<'a> {
         if !item.tags.0.is_empty() {
             to.put(&[(item.tags.0.len() / 8) as u8]);
             to.put(item.tags.0);
+        }
+        if item.marks & MAX_MARKS != 0 {
+            to.put(&[item.marks & MAX_MARKS]);
         }
         put_bytes(item.key, to);
         put_bytes(item.value, to);
@@ -363,7 +371,7 @@ impl<'a> Fields<'a> {
 
     fn item(&mut self) -> Option<Item<'a>> {
         let (present, kind, namespace) = (self.byte()?, self.byte()?, self.byte()?);
-        if present >= HAS_TAGS << 1 {
+        if present >= HAS_MARKS << 1 {
             return None;
         }
         let has = |bit: u8| present & bit != 0;
@@ -379,9 +387,10 @@ impl<'a> Fields<'a> {
         } else {
             Tags::default()
         };
+        let marks = if has(HAS_MARKS) { self.byte().filter(|marks| (1..=MAX_MARKS).contains(marks))? } else { 0 };
         let kind = Kind::of_code(kind)?;
         let (key, value) = (self.key()?, self.bytes(MAX_VALUE_LEN)?);
-        Some(Item { namespace, key, value, kind, flags, deadline_ms, idle_ms, token, tags })
+        Some(Item { namespace, key, value, kind, flags, deadline_ms, idle_ms, token, tags, marks })
     }
 }
 
@@ -398,6 +407,7 @@ mod tests {
             idle_ms: Some(0),
             token: Some(u64::MAX),
             tags,
+            marks: 15,
             ..Item::new(255, b"a key", b"a value")
         };
         let mut effects = vec![

@@ -29,6 +29,7 @@ pub(crate) fn item_of<'a>(ctx: &Context, item: ItemRef<'a>, room: &'a mut TagByt
     shown.idle_ms = Some(attributes.idle_ms).filter(|&ms| ms != 0);
     shown.token = attributes.token;
     shown.tags = tags;
+    shown.marks = attributes.marks;
     shown
 }
 

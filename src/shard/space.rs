@@ -228,6 +228,10 @@ impl Locked<'_> {
         if prepaid.bytes >= charge {
             prepaid.bytes -= charge;
         } else if !arena.ledger.charge(Account::Slab, charge) {
+            // What lies in the pool goes back to the system before any item leaves.
+            if self.tries == 0 && arena.pooled_bytes() > 0 {
+                return Err(Shortage::Bytes(charge));
+            }
             // Who leaves for a large item is for its own shard's policy to say, newcomer in hand; a round at a time,
             // until that has taken long.
             let long = self.are_enough(self.tries);

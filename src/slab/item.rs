@@ -120,6 +120,8 @@ const LONG_AND_TAGGED: u64 = LONG | TAGGED;
 const MARKS_SHIFT: u32 = 60;
 /// How many marks there are: bits of [`Attributes::marks`].
 const MARKS: u32 = 4;
+/// All marks.
+pub(crate) const MAX_MARKS: u8 = (1 << MARKS) - 1;
 /// Bytes of an item's tags beside the tags: their count and the sequence number.
 const TAGS_FIXED: usize = 1 + 8;
 

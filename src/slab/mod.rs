@@ -26,7 +26,7 @@ mod tagset;
 pub(crate) use arena::{Arena, PageId, Prepaid};
 pub(crate) use class::{ClassId, Classes};
 pub(crate) use fill::Filling;
-pub(crate) use item::{Attributes, GENERATIONS, ItemRef};
+pub(crate) use item::{Attributes, GENERATIONS, ItemRef, MAX_MARKS};
 pub use item::{Kind, MAX_KEY_LEN, MAX_VALUE_LEN};
 pub(crate) use ledger::{Account, Ledger};
 pub(crate) use locator::{Locator, MAX_ARENA, Slot};

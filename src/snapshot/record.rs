@@ -1,10 +1,10 @@
 //! One item in a block.
 //!
 //! ```text
-//! ┌───────┬──────┬──────┬──────┬──────┬──────────┬────────────┬───────┬───────┬────┬──────┬─────┬───────┐
-//! │ flags │ kind │ rank │ klen │ vlen │ deadline │ idle, used │ token │ flags │ NS │ tags │ key │ value │
-//! │   1   │  1   │  3   │ var  │ var  │   (8)    │  (8 + 8)   │  (8)  │  (4)  │ (1)│(1+8n)│     │       │
-//! └───────┴──────┴──────┴──────┴──────┴──────────┴────────────┴───────┴───────┴────┴──────┴─────┴───────┘
+//! ┌───────┬──────┬──────┬──────┬──────┬──────────┬────────────┬───────┬───────┬────┬──────┬───────┬─────┬───────┐
+//! │ flags │ kind │ rank │ klen │ vlen │ deadline │ idle, used │ token │ flags │ NS │ tags │ marks │ key │ value │
+//! │   1   │  1   │  3   │ var  │ var  │   (8)    │  (8 + 8)   │  (8)  │  (4)  │ (1)│(1+8n)│  (1)  │     │       │
+//! └───────┴──────┴──────┴──────┴──────┴──────────┴────────────┴───────┴───────┴────┴──────┴───────┴─────┴───────┘
 //! ```
 //! What is in brackets is there only if its flag is set. Lengths are in groups of seven bits, lowest first, the top bit
 //! of a byte saying that there is more. Times are Unix time in milliseconds.
@@ -12,7 +12,7 @@
 use super::damage::{Damage, damaged};
 use super::format::{u32_at, u64_at};
 use crate::policy::Rank;
-use crate::slab::{Attributes, ItemRef, Kind, MAX_KEY_LEN, MAX_TAGS, MAX_VALUE_LEN, TagSet};
+use crate::slab::{Attributes, ItemRef, Kind, MAX_KEY_LEN, MAX_MARKS, MAX_TAGS, MAX_VALUE_LEN, TagSet};
 
 const DEADLINE: u8 = 1;
 const IDLE: u8 = 1 << 1;
@@ -21,10 +21,10 @@ const CLIENT_FLAGS: u8 = 1 << 3;
 const NAMESPACE: u8 = 1 << 4;
 const TAGS: u8 = 1 << 5;
 const FETCHED: u8 = 1 << 6;
-const KNOWN: u8 = 0x7f;
+const MARKS: u8 = 1 << 7;
 
 /// The most bytes that come before the key.
-pub(crate) const MOST_BEFORE_KEY: usize = 5 + 3 + 5 + 8 + 16 + 8 + 4 + 1 + 1 + 8 * MAX_TAGS;
+pub(crate) const MOST_BEFORE_KEY: usize = 5 + 3 + 5 + 8 + 16 + 8 + 4 + 1 + 1 + 8 * MAX_TAGS + 1;
 
 /// An item as a snapshot has it, borrowed from a block.
 #[derive(Debug, Clone, Copy)]
@@ -40,6 +40,7 @@ pub(crate) struct Record<'b> {
     /// Time to idle in milliseconds, and the last use in Unix time.
     pub(crate) idle: Option<(u64, u64)>,
     pub(crate) tags: TagSet,
+    pub(crate) marks: u8,
     pub(crate) key: &'b [u8],
     /// The value as far as it is in this block.
     pub(crate) value: &'b [u8],
@@ -77,6 +78,7 @@ pub(crate) fn encode_head(out: &mut Vec<u8>, item: ItemRef<'_>, rank: Rank, fetc
         | flag(attributes.client_flags != 0, CLIENT_FLAGS)
         | flag(attributes.namespace != 0, NAMESPACE)
         | flag(tags.len() > 0, TAGS)
+        | flag(attributes.marks != 0, MARKS)
         | flag(fetched, FETCHED);
     let rank = rank.to_code().to_le_bytes();
     out.extend_from_slice(&[flags, attributes.kind as u8, rank[0], rank[1], rank[2]]);
@@ -101,6 +103,9 @@ pub(crate) fn encode_head(out: &mut Vec<u8>, item: ItemRef<'_>, rank: Rank, fetc
     if tags.len() > 0 {
         out.push(tags.len());
         tags.as_slice().iter().for_each(|tag| out.extend_from_slice(&tag.to_le_bytes()));
+    }
+    if attributes.marks != 0 {
+        out.push(attributes.marks);
     }
     out.extend_from_slice(item.key());
 }
@@ -160,7 +165,7 @@ impl<'b> Records<'b> {
         let head = self.bytes(5)?;
         let (flags, kind) = (head[0], Kind::of_code(head[1]));
         let rank = Rank::from_code(u32::from_le_bytes([head[2], head[3], head[4], 0]));
-        let (Some(kind), 0) = (kind, flags & !KNOWN) else {
+        let Some(kind) = kind else {
             return damaged(self.offset, "an item of this block is of a kind that is not known here");
         };
         let (key_len, value_len) = (self.len(MAX_KEY_LEN)?, self.len(MAX_VALUE_LEN)?);
@@ -170,6 +175,7 @@ impl<'b> Records<'b> {
         let client_flags = if flags & CLIENT_FLAGS != 0 { u32_at(self.bytes(4)?, 0) } else { 0 };
         let namespace = if flags & NAMESPACE != 0 { self.bytes(1)?[0] } else { 0 };
         let tags = if flags & TAGS != 0 { self.tags()? } else { TagSet::default() };
+        let marks = if flags & MARKS != 0 { self.marks()? } else { 0 };
         let key = self.bytes(key_len)?;
         let here = if is_large { self.block.len() - self.at } else { value_len };
         if here > value_len {
@@ -187,10 +193,18 @@ impl<'b> Records<'b> {
             deadline_ms,
             idle,
             tags,
+            marks,
             key,
             value,
             value_len,
         })
+    }
+
+    fn marks(&mut self) -> Result<u8, Damage> {
+        match self.bytes(1)?[0] {
+            marks @ 1..=MAX_MARKS => Ok(marks),
+            _ => damaged(self.offset, "an item of this block has marks that are not known here"),
+        }
     }
 
     fn tags(&mut self) -> Result<TagSet, Damage> {

@@ -146,10 +146,30 @@ fn numbers_times_and_the_rest() {
     assert_eq!(one(&mut client, 0x21, b"", b"PLAIN", b"x", 0).status, 0x81);
     one(&mut client, 0x64, &[0; 4], b"cluster", b"1\na||1\n", 0);
     assert_eq!(one(&mut client, 0x60, b"", b"cluster", b"", 0).value, b"1\na||1\n");
+    // The key that old clients ask for.
+    let old = one(&mut client, 0x0c, b"", b"AmazonElastiCache:cluster", b"", 0);
+    assert_eq!((old.status, &old.key[..], &old.value[..]), (0, &b"AmazonElastiCache:cluster"[..], &b"1\na||1\n"[..]));
     assert_eq!(one(&mut client, 0x66, b"", b"cluster", b"", 0).status, 0);
+    assert_eq!(one(&mut client, 0x00, b"", b"AmazonElastiCache:cluster", b"", 0).status, 1);
     assert_eq!(one(&mut client, 0x60, b"", b"cluster", b"", 0).status, 1);
     assert_eq!(one(&mut client, 0x07, b"", b"", b"", 0).status, 0);
     assert_eq!(client.next, Next::Close);
+}
+
+#[test]
+fn a_header_that_cannot_be_is_answered_at_once() {
+    // More extras and key than body; a key that is too long; a body beyond all bounds.
+    for (key_len, extras_len, body_len, status) in
+        [(9u16, 8, 16u32, 0x81), (251, 8, 300, 4), (1, 8, u32::MAX, 4), (0, 8, 9, 4)]
+    {
+        let mut header = request(0x01, b"", b"", b"", 0);
+        header[2..4].copy_from_slice(&key_len.to_be_bytes());
+        header[4] = extras_len;
+        header[8..12].copy_from_slice(&body_len.to_be_bytes());
+        let mut client = Client::new(&server());
+        let answers = replies(&client.send(&header, Cut::WHOLE));
+        assert_eq!((answers.len(), answers[0].status, client.next), (1, status, Next::Close), "{key_len} {body_len}");
+    }
 }
 
 #[test]
@@ -207,6 +227,10 @@ fn sasl() {
     assert_eq!(one(&mut client, 0x21, b"", b"PLAIN", b"\0alice\0secret", 0).value, b"Authenticated");
     assert_eq!(one(&mut client, 0x01, &FLAGS, b"k", b"v", 0).status, 0);
     assert_eq!(client.connection.user(), Some(&b"alice"[..]));
+    // Who tries again, and fails, is nobody any more.
+    assert_eq!(one(&mut client, 0x21, b"", b"PLAIN", b"\0alice\0wrong", 0).status, 0x20);
+    assert_eq!(client.connection.user(), None);
+    assert_eq!(one(&mut client, 0x00, b"", b"k", b"", 0).status, 0x20);
     let mut stranger = Client::new(&server);
     assert_eq!(one(&mut stranger, 0x00, b"", b"k", b"", 0).status, 0x20);
     assert_eq!(stranger.next, Next::Close);

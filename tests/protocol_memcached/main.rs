@@ -5,4 +5,7 @@ mod admin;
 mod binary;
 mod client;
 mod meta;
+mod metrics;
+mod persist;
 mod text;
+mod unfinished;

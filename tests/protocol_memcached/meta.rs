@@ -95,6 +95,10 @@ fn one_client_is_told_to_bring_a_new_value_before_the_end() {
     assert_eq!(ask(&mut other, "mg k v R130\r\n"), "VA 2 Z\r\nok\r\n");
     assert_eq!(ask(&mut one, "ms k 2 T100\r\nup\r\n"), "HD\r\n");
     assert_eq!(ask(&mut other, "mg k v\r\n"), "VA 2\r\nup\r\n");
+    // Flags are looked at in their order: before the new end, after it.
+    assert_eq!(ask(&mut other, "mg k R50 T20\r\n"), "HD\r\n");
+    assert_eq!(ask(&mut other, "mg k T30 R50 t\r\n"), "HD t30 W\r\n");
+    assert_eq!(ask(&mut other, "mg n T-1 N0 t\r\nmg m N0 T-1\r\nmg m\r\n"), "HD t-1 W\r\nHD W\r\nEN\r\n");
 }
 
 #[test]

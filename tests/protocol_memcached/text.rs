@@ -274,9 +274,17 @@ fn auto_discovery() {
                 b"get AmazonElastiCache:cluster\r\n",
                 b"VALUE AmazonElastiCache:cluster 0 15\r\n1\nlocal||11211\n\r\nEND\r\n",
             ),
+            (
+                b"gets AmazonElastiCache:cluster\r\n",
+                b"VALUE AmazonElastiCache:cluster 0 15 0\r\n1\nlocal||11211\n\r\nEND\r\n",
+            ),
             (&too_big, b"SERVER_ERROR object too large for cache\r\n"),
             (b"config delete cluster\r\nconfig delete cluster\r\n", b"DELETED\r\nNOT_FOUND\r\n"),
-            (b"config get\r\nconfig what cluster\r\n", &[BAD, BAD].concat()),
+            (
+                b"set AmazonElastiCache:cluster 0 0 1\r\nx\r\nget AmazonElastiCache:cluster\r\n",
+                b"STORED\r\nVALUE AmazonElastiCache:cluster 0 1\r\nx\r\nEND\r\n",
+            ),
+            (b"config get\r\nconfig what cluster\r\nconfig\r\n", &[BAD, b"ERROR\r\nERROR\r\n"].concat()),
             (b"config set c x 1\r\n", BAD),
         ],
     );
@@ -300,6 +308,8 @@ fn passwords() {
             (b"set x 0 0 7\r\nbob a b\r\nget x\r\n", b"STORED\r\nVALUE x 0 7\r\nbob a b\r\nEND\r\n"),
         ],
     );
+    let keys = [b"get ".as_slice(), &b"k ".repeat(1_100)].concat();
+    assert_eq!(reply(&make(), &keys, Cut::WHOLE).1, Next::Close, "long lines are for those who are known");
     let sasl = Server::builder(cache().0.build().unwrap()).sasl(Users::new()).build();
     assert_eq!(reply(&sasl, b"get a\r\n and more than the bytes of a header", Cut::WHOLE), (Vec::new(), Next::Close));
 }
@@ -308,4 +318,58 @@ fn passwords() {
 fn a_binding_may_be_fixed() {
     let ascii = Server::builder(cache().0.build().unwrap()).binding(Binding::Ascii).build();
     assert_eq!(reply(&ascii, b"\x80\x00\r\n", Cut::WHOLE).0, b"ERROR\r\n");
+}
+
+#[test]
+fn tokens_may_be_given_when_they_are_asked_for() {
+    let server = Server::builder(cache().0.tokens(false).build().unwrap()).build();
+    let (mut one, mut other) = (Client::new(&server), Client::new(&server));
+    let token = |client: &mut Client| {
+        let reply = String::from_utf8(client.send(b"gets k\r\n", Cut::WHOLE)).unwrap();
+        reply.lines().next().unwrap().rsplit(' ').next().unwrap().to_owned()
+    };
+    let cas =
+        |client: &mut Client, token: &str| client.send(format!("cas k 0 0 1 {token}\r\nx\r\n").as_bytes(), Cut::WHOLE);
+    one.send(b"set k 0 0 3\r\nold\r\n", Cut::WHOLE);
+    let first = token(&mut one);
+    assert_eq!(token(&mut other), first, "it stays what it is");
+    // Whatever has become of the value meanwhile.
+    for change in [&b"set k 0 0 3\r\nold\r\n"[..], b"append k 0 0 1\r\n.\r\n", b"delete k\r\nset k 0 0 3\r\nold\r\n"] {
+        let before = token(&mut one);
+        other.send(change, Cut::WHOLE);
+        assert_eq!(cas(&mut one, &before), b"EXISTS\r\n", "{change:?}");
+    }
+    let last = token(&mut one);
+    assert_eq!((cas(&mut one, &last), cas(&mut other, &last)), (b"STORED\r\n".to_vec(), b"EXISTS\r\n".to_vec()));
+    // A value that has none yet has no token that could be named, and is later than all that were given.
+    one.send(b"delete k\r\nset k 0 0 3\r\nold\r\n", Cut::WHOLE);
+    assert_eq!(
+        one.send(b"md k C0\r\nma k C0\r\n", Cut::WHOLE),
+        b"EX\r\nCLIENT_ERROR cannot increment or decrement non-numeric value\r\n"
+    );
+    assert_eq!(
+        one.send(format!("ms k 1 C{last}\r\nx\r\nms k 1 I C{last}\r\nx\r\nmg k v\r\n").as_bytes(), Cut::WHOLE),
+        b"EX\r\nHD\r\nVA 1 X W\r\nx\r\n"
+    );
+    one.send(b"delete k\r\nset k 0 0 3\r\nold\r\n", Cut::WHOLE);
+    assert_eq!(one.send(b"ms k 1 I C18446744073709551615\r\nx\r\n", Cut::WHOLE), b"EX\r\n");
+}
+
+#[test]
+fn what_is_there_is_shown_though_there_is_no_memory_for_its_token() {
+    let cache = cache().0.max_memory(1 << 20).policy(EvictionPolicy::NoEviction).tokens(false).build().unwrap();
+    let server = Server::builder(cache).build();
+    let mut client = Client::new(&server);
+    let mut stored = 0;
+    while client.send(format!("set {stored} 0 0 84\r\n{}\r\n", "x".repeat(84)).as_bytes(), Cut::WHOLE) == b"STORED\r\n"
+    {
+        stored += 1;
+    }
+    assert!(stored > 5000);
+    for i in 0..stored {
+        let reply = client.send(format!("gets {i}\r\n").as_bytes(), Cut::WHOLE);
+        assert!(reply.starts_with(b"VALUE "), "{i} of {stored}");
+        let reply = client.send(format!("mg {i} c v\r\n").as_bytes(), Cut::WHOLE);
+        assert!(reply.starts_with(b"VA 84 c"), "{i} of {stored}");
+    }
 }

@@ -57,6 +57,8 @@ pub(crate) struct Client<S> {
     pub(crate) last_active: u32,
     /// What of its memory is on the ledger.
     pub(crate) charged: usize,
+    /// What of it was noted as replies that wait.
+    pub(crate) noted: usize,
 }
 
 /// What a turn came to.
@@ -96,15 +98,18 @@ impl<S: Session> Client<S> {
             queued: false,
             last_active: now,
             charged: 0,
+            noted: 0,
         }
     }
 
     /// Bytes that this client takes of the process.
     pub(crate) fn memory(&self) -> usize {
-        size_of::<Self>()
-            + self.input.capacity()
-            + self.output.as_ref().map_or(0, |o| o.memory())
-            + self.session.memory()
+        size_of::<Self>() + self.input.capacity() + self.waiting() + self.session.memory() + self.stream.memory()
+    }
+
+    /// Bytes that replies take which wait for the client.
+    pub(crate) fn waiting(&self) -> usize {
+        self.output.as_ref().map_or(0, |output| output.memory())
     }
 
     /// Whether replies wait for the client to take them.
@@ -116,7 +121,7 @@ impl<S: Session> Client<S> {
     /// Whatever else came of it, the turn will find out again.
     pub(crate) fn read_ahead(&mut self, space: &mut [u8]) -> usize {
         let is_free = self.readable && !self.more && !self.closing && !self.is_behind() && self.input.is_empty();
-        if !is_free || self.session.fill().is_some() {
+        if !is_free || self.session.is_filling() {
             return 0;
         }
         match self.stream.read(space) {
@@ -208,10 +213,14 @@ impl<S: Session> Client<S> {
     /// nothing was left from before; else it was put behind that, and there is `more`.
     fn read(&mut self, scratch: &mut Scratch) -> io::Result<Came> {
         let direct = self.input.is_empty();
-        let (came, filled) = match self.session.fill().filter(|_| direct) {
+        let (came, filled) = match if direct { self.session.fill() } else { None } {
             Some(space) => (self.stream.read(space)?, true),
             None => (self.stream.read(&mut scratch.input)?, false),
         };
+        if filled && !matches!(came, Came::Bytes(..)) {
+            // The place is not needed for now.
+            self.session.filled(0);
+        }
         match came {
             Came::Bytes(n, more) => {
                 self.session.transferred(n, 0);

@@ -26,6 +26,7 @@ mod worker;
 
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
+use std::time::Duration;
 
 use larder::protocol::{Limits, Next, Output, Progress};
 
@@ -48,12 +49,16 @@ pub(crate) enum Note {
     Denied,
     /// There are as many connections as there may be, or as the system lets this process have: none is taken.
     Paused,
-    /// Connections are taken again.
-    Resumed,
+    /// Connections are taken again, after so long.
+    Resumed(Duration),
     /// Ended for being idle.
     IdleKick,
     /// Had more requests than others should wait for.
     Yield,
+    /// So many bytes of buffers for reading were made.
+    Buffers(usize),
+    /// Replies that wait take so many bytes more, or less.
+    Waiting(isize),
     /// Ended for lack of memory for its buffers.
     OutOfMemory,
 }
@@ -82,7 +87,10 @@ pub(crate) trait Session: Send + 'static {
     /// Carries out the requests in `input`; see `larder::protocol`.
     fn receive(&mut self, input: &[u8], output: &mut Output, limits: Limits) -> Progress;
 
-    /// Where the next bytes go, if a large value is under way.
+    /// Whether a large value is under way.
+    fn is_filling(&self) -> bool;
+
+    /// Where the next bytes go, if one is. To be followed by `filled`, also if none came.
     fn fill(&mut self) -> Option<&mut [u8]>;
 
     /// So many bytes were put there.

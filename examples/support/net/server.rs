@@ -2,12 +2,12 @@
 
 use std::fmt;
 use std::io::{self, Write};
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Release, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use larder::Cache;
 use mio::net::{TcpListener, UnixListener};
@@ -87,8 +87,8 @@ impl<F: Front> Shared<F> {
 
     /// A connection has ended.
     pub(super) fn closed(&self) {
-        self.open.fetch_sub(1, AcqRel);
-        if self.paused.load(Acquire) {
+        self.open.fetch_sub(1, SeqCst);
+        if self.paused.load(SeqCst) {
             let _ = self.wakers[0].wake();
         }
     }
@@ -166,7 +166,8 @@ impl<F: Front> Server<F> {
             let worker = Worker::new(poll, receiver, std::mem::take(&mut datagrams), Arc::clone(&shared))?;
             threads.push(spawn(&format!("worker-{i}"), &shared, move || worker.run())?);
         }
-        let acceptor = Acceptor { poll: own, listeners, workers, next: 0, shared: Arc::clone(&shared) };
+        let acceptor =
+            Acceptor { poll: own, listeners, workers, next: 0, paused_at: None, shared: Arc::clone(&shared) };
         threads.push(spawn("acceptor", &shared, move || acceptor.run())?);
         Ok(Server { shared, threads })
     }
@@ -216,6 +217,8 @@ struct Acceptor<F: Front> {
     listeners: Vec<Listener>,
     workers: Vec<Sender<Arrival>>,
     next: usize,
+    /// Since when no connection can be taken.
+    paused_at: Option<Instant>,
     shared: Arc<Shared<F>>,
 }
 
@@ -258,8 +261,7 @@ impl<F: Front> Acceptor<F> {
 
     fn accept_all(&mut self, i: usize) -> Accepted {
         loop {
-            let settings = &self.shared.settings;
-            if !settings.refuse_fast && !self.has_room() {
+            if !self.shared.settings.refuse_fast && !self.has_room() {
                 return Accepted::Full { soon: false };
             }
             let accepted = match &self.listeners[i].socket {
@@ -267,13 +269,19 @@ impl<F: Front> Acceptor<F> {
                 Listening::Unix(socket) => accept_unix(socket),
             };
             let (stream, address) = match accepted {
-                Ok(accepted) => accepted,
+                Ok(accepted) => {
+                    self.resume();
+                    accepted
+                }
                 Err(e) => match e.kind() {
-                    io::ErrorKind::WouldBlock => return Accepted::All,
+                    io::ErrorKind::WouldBlock => {
+                        self.resume();
+                        return Accepted::All;
+                    }
                     io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => continue,
                     _ => {
                         // Out of file descriptors or memory: connections that end make room.
-                        self.shared.front.note(Note::Paused);
+                        self.pause();
                         return Accepted::Full { soon: true };
                     }
                 },
@@ -292,19 +300,29 @@ impl<F: Front> Acceptor<F> {
     }
 
     /// Whether there may be one more connection; if not, the next one that ends wakes this thread.
-    fn has_room(&self) -> bool {
-        let (shared, most) = (&self.shared, self.shared.settings.max_connections);
-        if shared.open.load(Acquire) < most {
-            if shared.paused.swap(false, AcqRel) {
-                shared.front.note(Note::Resumed);
-            }
+    fn has_room(&mut self) -> bool {
+        let most = self.shared.settings.max_connections;
+        if self.shared.open.load(Acquire) < most {
+            self.shared.paused.store(false, Release);
             return true;
         }
-        if !shared.paused.swap(true, AcqRel) {
-            shared.front.note(Note::Paused);
-        }
+        self.pause();
         // One may have ended before `paused` was set.
-        shared.open.load(Acquire) < most
+        self.shared.paused.store(true, SeqCst);
+        self.shared.open.load(SeqCst) < most
+    }
+
+    fn pause(&mut self) {
+        if self.paused_at.is_none() {
+            self.paused_at = Some(Instant::now());
+            self.shared.front.note(Note::Paused);
+        }
+    }
+
+    fn resume(&mut self) {
+        if let Some(since) = self.paused_at.take() {
+            self.shared.front.note(Note::Resumed(since.elapsed()));
+        }
     }
 
     fn hand_over(&mut self, stream: Stream, address: Option<std::net::SocketAddr>, i: usize) {

@@ -90,6 +90,15 @@ impl Stream {
         }
     }
 
+    /// Bytes that it keeps on the heap.
+    pub(crate) fn memory(&self) -> usize {
+        match self {
+            Stream::Tcp(_) | Stream::Unix(_) => 0,
+            #[cfg(feature = "example-tls")]
+            Stream::Tls(stream) => stream.memory(),
+        }
+    }
+
     fn is_tls(&self) -> bool {
         #[cfg(feature = "example-tls")]
         if matches!(self, Stream::Tls(_)) {

@@ -92,6 +92,9 @@ impl<F: Front> Worker<F> {
             registered.map_err(|e| format!("cannot poll a socket: {e}"))?;
         }
         let charge = shared.cache.charge(0).map_err(|e| e.to_string())?;
+        for bytes in [READ, AHEAD * READ_AHEAD] {
+            shared.front.note(Note::Buffers(bytes));
+        }
         Ok(Worker {
             poll,
             arrivals,
@@ -275,6 +278,11 @@ impl<F: Front> Worker<F> {
             return;
         }
         self.memory = self.memory - before + memory;
+        let waiting = entry.client.waiting();
+        let noted = std::mem::replace(&mut entry.client.noted, waiting);
+        if waiting != noted {
+            self.shared.front.note(Note::Waiting(waiting as isize - noted as isize));
+        }
         let limit = self.settings().memory_limit / self.settings().threads;
         let too_much = limit > 0 && self.memory > limit.max(READ + AHEAD * READ_AHEAD + STEP);
         if (too_much || !self.settle_charge()) && memory > before {
@@ -294,6 +302,9 @@ impl<F: Front> Worker<F> {
         if let Some(mut entry) = self.clients[token].take() {
             entry.client.session.ending(ending);
             self.memory -= entry.client.charged;
+            if entry.client.noted > 0 {
+                self.shared.front.note(Note::Waiting(-(entry.client.noted as isize)));
+            }
             drop(entry);
             self.free.push(token);
             self.settle_charge();

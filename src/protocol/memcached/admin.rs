@@ -99,7 +99,8 @@ fn slabs(shared: &Shared, arguments: &[&[u8]]) -> &'static [u8] {
                 Some(0) => Automove::Off,
                 Some(1) => Automove::Slow,
                 Some(2) => Automove::Always,
-                _ => return BAD_FORMAT,
+                Some(_) => return ERROR,
+                None => return BAD_FORMAT,
             };
             shared.cache.set_automove(automove);
             OK
@@ -169,7 +170,7 @@ fn lru_crawler(conn: &mut Connection, arguments: &[&[u8]], output: &mut Output) 
         [b"mgdump", _] if !shared.config.dump => b"ERROR key dump not allowed\r\n",
         [b"metadump", _] if !output.is_empty() => b"ERROR cannot pipeline other commands before metadump\r\n",
         [b"mgdump", _] if !output.is_empty() => b"ERROR cannot pipeline other commands before mgdump\r\n",
-        [name @ (b"crawl" | b"metadump" | b"mgdump"), which] => match classes(which) {
+        [name @ (b"crawl" | b"metadump" | b"mgdump"), which] => match classes(which, shared.most_class()) {
             None => b"BADCLASS invalid class id\r\n",
             Some(classes) => {
                 shared.live.crawler_starts.fetch_add(1, Relaxed);
@@ -189,12 +190,12 @@ fn lru_crawler(conn: &mut Connection, arguments: &[&[u8]], output: &mut Output) 
     output.put(reply);
 }
 
-/// The classes that a list of numbers names, from 1; nothing for all of them. None if it is no such list.
-fn classes(which: &[u8]) -> Option<Vec<usize>> {
+/// The classes that a list of numbers names, from 1 to `most`; nothing for all of them. None if it is no such list.
+fn classes(which: &[u8], most: usize) -> Option<Vec<usize>> {
     if which == b"all" || which == b"hash" {
         return Some(Vec::new());
     }
-    let class = |word: &[u8]| number(word).filter(|class| (1..64).contains(class)).map(|class| class as usize);
+    let class = |word: &[u8]| number(word).map(|class| class as usize).filter(|class| (1..=most).contains(class));
     which.split(|&byte| byte == b',').map(class).collect()
 }
 

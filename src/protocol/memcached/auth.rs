@@ -37,8 +37,11 @@ pub(super) fn command(conn: &mut Connection, line: &[u8], rest: &[u8], output: &
     Step::Took(line.len() + len + 2)
 }
 
-/// SASL PLAIN: an identity that is not looked at, user and password, apart by zero bytes.
+/// SASL PLAIN: an identity that is not looked at, user and password, apart by zero bytes. Whoever tries again begins
+/// anew.
 pub(super) fn plain(conn: &mut Connection, said: &[u8]) -> bool {
+    conn.is_known = false;
+    conn.user = None;
     let mut parts = said.splitn(3, |&byte| byte == 0).skip(1);
     let (Some(user), Some(password)) = (parts.next(), parts.next()) else { return false };
     if conn.shared().users.read().check(user, password) {

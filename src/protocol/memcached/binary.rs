@@ -14,6 +14,7 @@ use smallvec::SmallVec;
 use super::auth;
 use super::connection::{Connection, Step};
 use super::counters::Count;
+use super::discovery::{CLUSTER, OLD_KEY};
 use super::meta::{Counted, Counting, Steps, step_number};
 use super::parse::{MAX_KEY, expiry};
 use super::server::Auth;
@@ -204,10 +205,7 @@ pub(super) fn command(conn: &mut Connection, rest: &[u8], output: &mut Output) -
         return Step::Starved;
     }
     let request = Request::parse(header);
-    foresee(conn, rest, HEADER + request.body_len);
-    let Some(head) = body.get(..request.extras_len + request.key_len) else { return Step::Starved };
-    let (extras, key) = head.split_at(request.extras_len);
-    let took = HEADER + head.len();
+    // Told by the header alone: nothing is waited for that would not be used.
     let fault = match () {
         () if request.key_len + request.extras_len > request.body_len => Some(Status::UnknownCommand),
         () if request.body_len > MAX_BODY => Some(Status::Invalid),
@@ -218,8 +216,12 @@ pub(super) fn command(conn: &mut Connection, rest: &[u8], output: &mut Output) -
     if let Some(status) = fault {
         request.error(status, output);
         conn.next = Next::Close;
-        return Step::Took(took);
+        return Step::Took(HEADER);
     }
+    foresee(conn, rest, HEADER + request.body_len);
+    let Some(head) = body.get(..request.extras_len + request.key_len) else { return Step::Starved };
+    let (extras, key) = head.split_at(request.extras_len);
+    let took = HEADER + head.len();
     run(conn, request, &Parts { extras, key }, took, &body[head.len()..], output)
 }
 
@@ -399,6 +401,14 @@ fn get(conn: &mut Connection, request: Request, parts: &Parts<'_>, output: &mut 
     };
     let with_key = matches!(request.plain, op::GETK | op::GATK);
     let key: &[u8] = if with_key { parts.key } else { b"" };
+    if parts.key == OLD_KEY
+        && request.plain != op::TOUCH
+        && let Some((flags, value)) = conn.shared().discovery.get(CLUSTER)
+    {
+        // How old clients ask for the nodes: see `text`.
+        conn.tally.one(Count::ConfigGets);
+        return request.put(Status::Ok, 0, [&flags.to_be_bytes(), key, &value], output);
+    }
     let Connection { server, tally, .. } = conn;
     let found = text::find(server, parts.key, Keys { with_token: true, touch });
     let (all, hit, miss) = match touch {

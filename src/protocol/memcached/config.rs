@@ -32,7 +32,8 @@ pub(super) fn command(conn: &mut Connection, bare: &[u8], line: usize, data: &[u
             };
             return set(conn, name, flags, len as usize, line, data, output);
         }
-        _ => output.put(BAD_FORMAT),
+        (Some(b"get" | b"delete" | b"set"), None) => output.put(BAD_FORMAT),
+        _ => output.put(b"ERROR\r\n"),
     }
     Step::Took(line)
 }

@@ -254,6 +254,9 @@ impl Connection {
                 }
             }
         }
+        if let State::Value(value) = &mut self.state {
+            value.park();
+        }
         let rest = &input[progress.consumed..];
         self.registered.peer.is(match self.state {
             State::Command if self.has_request(rest) => Doing::ReadingValue,
@@ -315,7 +318,8 @@ impl Connection {
     }
 
     /// Where the next bytes of the socket are to be read to, while a large value is on its way; None: into the ordinary
-    /// input, of which nothing may be left then.
+    /// input, of which nothing may be left then. Say [`filled`](Self::filled) next, also if nothing has come (0): until
+    /// then the value's memory cannot be taken for others, though its client may never send it.
     ///
     /// # Examples
     /// ```
@@ -341,8 +345,28 @@ impl Connection {
         }
     }
 
-    /// Takes note of `n` bytes that were read to where [`fill`](Self::fill) said. Call
+    /// Whether a large value is on its way, so that its bytes had better be read to where [`fill`](Self::fill) says.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder::protocol::memcached::{ConnectionInfo, Server, Transport};
+    /// use larder::protocol::{Limits, Output};
+    /// let server = Server::builder(larder::Cache::new(1 << 20)?).build();
+    /// let mut connection = server.connect(ConnectionInfo::new(1, Transport::Tcp));
+    /// connection.receive(b"set k 0 0 50000\r\nab", &mut Output::new(), &Limits::default());
+    /// assert!(connection.is_filling());
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    pub fn is_filling(&self) -> bool {
+        matches!(self.state, State::Value(_))
+    }
+
+    /// Takes note of `n` bytes that were read to where [`fill`](Self::fill) said. Unless that is 0, call
     /// [`receive`](Self::receive) next, also if nothing else has come.
+    ///
+    /// Values that were announced and have not come whole hold at most a quarter of the cache's memory together, unless
+    /// it is a single one. Where that is not enough, the oldest is refused: `SERVER_ERROR out of memory storing
+    /// object`.
     ///
     /// # Examples
     /// See [`fill`](Self::fill).

@@ -1,7 +1,8 @@
 //! What the front-end counts.
 //!
 //! A connection counts in fields of its own and adds them to one of a few stripes when it is done with its input, so
-//! that threads do not meet on a counter at every request. The figures are exact whenever a reply has been sent.
+//! that threads do not meet on a counter at every request. The figures are exact whenever a reply has been sent, but
+//! for the bytes of that reply itself, which are added when its client sends something or goes.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -195,29 +196,29 @@ impl Connections {
         self.listen_disabled_us.fetch_add(time.as_micros() as u64, Relaxed);
     }
 
-    /// How many buffers there are for reading, of how many bytes in all.
+    /// There are so many buffers for reading more, of so many bytes in all.
     ///
     /// # Examples
     /// ```
     /// # use larder::{Cache, protocol::memcached::Server};
-    /// Server::builder(Cache::new(1 << 20)?).build().connections().set_buffers(2, 32 << 10);
+    /// Server::builder(Cache::new(1 << 20)?).build().connections().add_buffers(2, 32 << 10);
     /// # Ok::<(), larder::Error>(())
     /// ```
-    pub fn set_buffers(&self, count: u64, bytes: u64) {
-        self.read_buffers.store(count, Relaxed);
-        self.read_buffer_bytes.store(bytes, Relaxed);
+    pub fn add_buffers(&self, count: u64, bytes: u64) {
+        self.read_buffers.fetch_add(count, Relaxed);
+        self.read_buffer_bytes.fetch_add(bytes, Relaxed);
     }
 
-    /// How many bytes replies that wait take.
+    /// Replies that wait take so many bytes more, or less.
     ///
     /// # Examples
     /// ```
     /// # use larder::{Cache, protocol::memcached::Server};
-    /// Server::builder(Cache::new(1 << 20)?).build().connections().set_output(1 << 20);
+    /// Server::builder(Cache::new(1 << 20)?).build().connections().output_changed(1 << 20);
     /// # Ok::<(), larder::Error>(())
     /// ```
-    pub fn set_output(&self, bytes: u64) {
-        self.output_bytes.store(bytes, Relaxed);
+    pub fn output_changed(&self, by: i64) {
+        self.output_bytes.fetch_add(by.cast_unsigned(), Relaxed);
     }
 
     /// There was no memory to read into (`reading`) or to put replies into.

@@ -10,6 +10,9 @@ use crate::protocol::{Limits, Output};
 /// Items that are looked for between looks at the output.
 const BATCH: usize = 64;
 
+/// memcached has no more classes than this.
+const MEMCACHED_CLASSES: usize = 63;
+
 /// What a line says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
@@ -114,6 +117,11 @@ impl Shared {
         let (attributes, fetched) = value.attributes();
         let size = attributes.item_len(key.len(), value.len());
         Some(Inspected { attributes, fetched, class: self.class_of(size), size, value_len: value.len() })
+    }
+
+    /// The highest class that a client may name: memcached's, or larder's if it has more.
+    pub(super) fn most_class(&self) -> usize {
+        (self.cache.engine().ctx.classes.len() + 1).max(MEMCACHED_CLASSES)
     }
 
     /// The class of items of this size, from 1.

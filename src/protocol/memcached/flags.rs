@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::base64;
-use super::parse::{MAX_KEY, expiry, flags, number, small_signed};
+use super::parse::{MAX_KEY, expiry, number, small_number, small_signed};
 use crate::engine::Expiry;
 use crate::protocol::Output;
 
@@ -46,9 +46,6 @@ impl<'a> Flags<'a> {
         if key.len() > MAX_KEY {
             return Err(super::text::BAD_FORMAT);
         }
-        if words.len() > MOST_WORDS {
-            return Err(b"CLIENT_ERROR options flags are too long\r\n");
-        }
         let mut all = Flags {
             key: Cow::Borrowed(key),
             binary_key: false,
@@ -69,16 +66,32 @@ impl<'a> Flags<'a> {
             initial: 0,
             delta: 1,
         };
+        if !Flags::are_letters(&words[first..]) {
+            return Err(super::text::BAD_FORMAT);
+        }
+        if words.len() > MOST_WORDS {
+            return Err(b"CLIENT_ERROR options flags are too long\r\n");
+        }
         let (mut seen, mut wrong) = (0u128, None);
         for word in &words[first..] {
             let letter = word[0];
-            if letter >= 127 || seen >> letter & 1 == 1 {
+            if seen >> letter & 1 == 1 {
                 return Err(b"CLIENT_ERROR duplicate flag\r\n");
             }
             seen |= 1 << letter;
-            wrong = all.flag(letter, &word[1..])?.err().or(wrong);
+            // The last word on it, but for what says least.
+            wrong = match (all.flag(letter, &word[1..])?, wrong) {
+                (Ok(()), wrong) => wrong,
+                (Err(super::text::BAD_FORMAT), Some(wrong)) => Some(wrong),
+                (Err(error), _) => Some(error),
+            };
         }
         wrong.map_or(Ok(all), Err)
+    }
+
+    /// Whether flags are letters at all.
+    pub(super) fn are_letters(words: &[&[u8]]) -> bool {
+        words.iter().all(|word| word[0].is_ascii_alphabetic())
     }
 
     /// One flag. What is wrong with its token is told when all were read; a flag that there is not, at once.
@@ -98,7 +111,7 @@ impl<'a> Flags<'a> {
             b'E' => whole(bad).map(|token| self.new_token = Some(token)),
             b'J' => whole(b"CLIENT_ERROR invalid numeric initial value\r\n").map(|number| self.initial = number),
             b'D' => whole(b"CLIENT_ERROR invalid numeric delta value\r\n").map(|number| self.delta = number),
-            b'F' => flags(token).ok_or(super::text::BAD_FORMAT).map(|flags| self.client_flags = flags),
+            b'F' => small_number(token).ok_or(super::text::BAD_FORMAT).map(|flags| self.client_flags = flags),
             b'M' => {
                 self.mode = Some(token.first().copied().unwrap_or(0));
                 Ok(())
@@ -118,6 +131,12 @@ impl<'a> Flags<'a> {
             b'O' | b'P' | b'L' | b'k' | b's' | b't' | b'c' | b'f' | b'h' => Ok(()),
             _ => return Err(b"CLIENT_ERROR invalid flag\r\n"),
         })
+    }
+
+    /// Until when an item lives that is made because of `N`: what the last of `N` and `T` says.
+    pub(super) fn made_until(&self) -> Option<Expiry> {
+        let last = self.words.iter().rev().find(|word| matches!(word[0], b'N' | b'T'));
+        self.vivify.map(|vivify| self.ttl.filter(|_| last.is_some_and(|word| word[0] == b'T')).unwrap_or(vivify))
     }
 
     /// Whether a flag was given.

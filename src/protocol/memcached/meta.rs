@@ -80,7 +80,7 @@ fn show(server: &Server, flags: &Flags<'_>, output: &mut Output) -> Option<usize
         let seconds_since_use = if flags.last_access { since_use(server, &flags.key) } else { 0 };
         let found = if flags.no_update { cache.peek(&flags.key) } else { cache.get(&flags.key) };
         let Some(value) = found.ok().flatten() else {
-            match flags.vivify {
+            match flags.made_until() {
                 None => return None,
                 Some(expiry) => match vivify(server, flags, expiry, output) {
                     Some(made) => return made.then_some(0),
@@ -121,7 +121,6 @@ fn since_use(server: &Server, key: &[u8]) -> u64 {
 
 /// Makes an empty item, whose value the asker is to bring. None if there is one after all; whether it was made.
 fn vivify(server: &Server, flags: &Flags<'_>, expiry: Expiry, output: &mut Output) -> Option<bool> {
-    let cache = &server.0.cache;
     let marks = WON | if flags.binary_key { BINARY_KEY } else { 0 };
     let store = Store { marks, new_token: flags.new_token, want_token: true, ..Store::new(Mode::Add, 0, expiry) };
     match server.0.store(&flags.key, &store, b"") {
@@ -130,8 +129,7 @@ fn vivify(server: &Server, flags: &Flags<'_>, expiry: Expiry, output: &mut Outpu
             let shown = Shown { attributes, size: 0, fetched: false, token, seconds_since_use: 0 };
             let is_same = flags.token == Some(token);
             head(flags.value && !is_same, 0, output);
-            let made = cache.engine().deadline(cache.engine().ctx.now(), expiry);
-            body(server, flags, &shown, Some(made), output);
+            body(server, flags, &shown, true, output);
             output.put(b" W\r\n");
             if flags.value && !is_same {
                 output.put(b"\r\n");
@@ -152,21 +150,41 @@ fn head(value: bool, len: usize, output: &mut Output) {
     }
 }
 
-/// The flags of a reply, in the order they were asked in. `made`: the end of an item that was made now. Changes the
-/// item's end where that is asked for.
-fn body(server: &Server, flags: &Flags<'_>, shown: &Shown, made: Option<u64>, output: &mut Output) {
+/// What the flags of an `mg` come to, beside the reply.
+#[derive(Default)]
+struct Wishes {
+    /// Until when the item is to live from now on.
+    touch: Option<Expiry>,
+    /// It is so near its end that somebody should bring a new value.
+    is_near: bool,
+}
+
+impl Wishes {
+    fn touch(&self, server: &Server, flags: &Flags<'_>) {
+        if let Some(expiry) = self.touch {
+            // An item that left meanwhile needs no new end; one that lacks memory for it keeps its own.
+            let _ = server.0.cache.engine().touch(server.0.cache.key(&flags.key), expiry);
+        }
+    }
+}
+
+/// The flags of a reply, in the order they were asked in, which matters for those that change the item's end or look at
+/// it. `made`: the item was made now.
+fn body(server: &Server, flags: &Flags<'_>, shown: &Shown, made: bool, output: &mut Output) -> Wishes {
     let engine = server.0.cache.engine();
     let now = engine.ctx.now();
-    let mut deadline = shown.attributes.deadline;
+    let (mut deadline, mut wishes) = (shown.attributes.deadline, Wishes::default());
     for word in flags.words {
         match word[0] {
             b'T' => {
-                let expiry = flags.ttl.unwrap_or_default();
-                deadline = engine.deadline(now, expiry);
-                // An item that left meanwhile needs no new end; one that lacks memory for it keeps its own.
-                let _ = engine.touch(server.0.cache.key(&flags.key), expiry);
+                deadline = engine.deadline(now, flags.ttl.unwrap_or_default());
+                wishes.touch = flags.ttl;
             }
-            b'N' => deadline = made.unwrap_or(deadline),
+            b'N' if made => deadline = engine.deadline(now, flags.vivify.unwrap_or_default()),
+            b'R' => {
+                let recache = engine.deadline(now, flags.recache.unwrap_or_default());
+                wishes.is_near = deadline != 0 && deadline < recache;
+            }
             b's' => put_flag(b's', shown.size as u64, output),
             b't' => put_ttl(deadline, now, output),
             b'c' => put_flag(b'c', shown.token, output),
@@ -179,18 +197,17 @@ fn body(server: &Server, flags: &Flags<'_>, shown: &Shown, made: Option<u64>, ou
             }
         }
     }
+    wishes
 }
 
 fn hit(server: &Server, flags: &Flags<'_>, value: &Guard<'_>, shown: &Shown, output: &mut Output) {
     let with_value = flags.value && (flags.token.is_none() || flags.token != Some(shown.token));
     head(with_value, value.len(), output);
-    body(server, flags, shown, None, output);
+    let wishes = body(server, flags, shown, false, output);
     let marks = shown.attributes.marks;
-    let (deadline, now) = (shown.attributes.deadline, server.0.cache.engine().ctx.now());
-    let is_near =
-        flags.recache.is_some_and(|recache| deadline != 0 && deadline < server.0.cache.engine().deadline(now, recache));
-    let may_win = marks & WON == 0 && (is_near || marks & STALE != 0);
+    let may_win = marks & WON == 0 && (wishes.is_near || marks & STALE != 0);
     let wins = may_win && win(server, &flags.key, shown.attributes.token);
+    wishes.touch(server, flags);
     if marks & WON != 0 || may_win && !wins {
         output.put(b" Z");
     }
@@ -229,13 +246,14 @@ pub(super) struct SetReply {
 }
 
 impl SetReply {
-    pub(super) fn put(&self, key: &[u8], store: &Store, stored: Stored, output: &mut Output) {
+    /// `sent`: how long the value is that came.
+    pub(super) fn put(&self, key: &[u8], store: &Store, stored: Stored, sent: usize, output: &mut Output) {
         let (code, token, len) = match stored {
             Stored::Yes { .. } if self.quiet => return,
             Stored::Yes { token, len } => (&b"HD"[..], token, len),
-            Stored::No => (&b"NS"[..], 0, 0),
-            Stored::Exists => (&b"EX"[..], 0, 0),
-            Stored::NotFound => (&b"NF"[..], 0, 0),
+            Stored::No => (&b"NS"[..], 0, sent),
+            Stored::Exists => (&b"EX"[..], 0, sent),
+            Stored::NotFound => (&b"NF"[..], 0, sent),
             Stored::TooLarge => return output.put(text::TOO_LARGE),
             Stored::NoMemory => return output.put(text::NO_MEMORY),
         };
@@ -264,10 +282,10 @@ pub(super) fn set(conn: &mut Connection, bare: &[u8], line: usize, data: &[u8], 
         return Step::Took(line);
     };
     let parsed = Flags::parse(&words, 3).and_then(|flags| {
+        let store = store_of(&flags)?;
         if flags.has_long_opaque() {
             return Err(LONG_OPAQUE);
         }
-        let store = store_of(&flags)?;
         Ok((flags, store))
     });
     let (flags, store) = match parsed {
@@ -366,6 +384,11 @@ pub(super) fn delete(conn: &mut Connection, bare: &[u8], output: &mut Output) {
     output.put(b"\r\n");
 }
 
+/// Whether an item has the token that is asked for, if one is. Where there are no tokens, all are 0.
+fn has_token(server: &Server, token: Option<u64>, asked: Option<u64>) -> bool {
+    asked.is_none_or(|asked| if server.0.has_tokens { token == Some(asked) } else { asked == 0 })
+}
+
 pub(super) fn remove(server: &Server, key: &[u8], token: Option<u64>) -> Deleted {
     let cache = &server.0.cache;
     let mut found = false;
@@ -373,7 +396,7 @@ pub(super) fn remove(server: &Server, key: &[u8], token: Option<u64>) -> Deleted
         cache.key(key),
         |_, item| {
             found = true;
-            token.is_none_or(|token| item.token().unwrap_or(0) == token)
+            has_token(server, item.token(), token)
         },
         |_| (),
     );
@@ -390,7 +413,7 @@ fn invalidate(server: &Server, flags: &Flags<'_>) -> Deleted {
     let engine = cache.engine();
     let change = if flags.remove_value { Change::Value("set") } else { Change::Form };
     let done = engine.rewrite(cache.key(&flags.key), change, |before, _, locked| {
-        if flags.token.is_some_and(|token| before.token.unwrap_or(0) != token) {
+        if !has_token(server, before.token, flags.token) {
             return Rewrite::Leave(Deleted::Exists);
         }
         let mut after = before;
@@ -441,17 +464,19 @@ pub(super) fn arithmetic(conn: &mut Connection, bare: &[u8], output: &mut Output
     if words.len() < 2 {
         return output.put(BAD_FORMAT);
     }
-    let Ok(flags) = Flags::parse(&words, 2) else {
-        return output.put(b"CLIENT_ERROR invalid or duplicate flag\r\n");
+    let flags = match Flags::parse(&words, 2) {
+        Ok(flags) => flags,
+        Err(_) if words[1].len() > MAX_KEY || !Flags::are_letters(&words[2..]) => return output.put(BAD_FORMAT),
+        Err(_) => return output.put(b"CLIENT_ERROR invalid or duplicate flag\r\n"),
     };
-    if flags.has_long_opaque() {
-        return output.put(LONG_OPAQUE);
-    }
     let down = match flags.mode {
         None | Some(b'I' | b'+') => false,
         Some(b'D' | b'-') => true,
         Some(_) => return output.put(b"CLIENT_ERROR invalid mode for ma M token\r\n"),
     };
+    if flags.has_long_opaque() {
+        return output.put(LONG_OPAQUE);
+    }
     let (hits, misses) = if down { (Count::DecrHits, Count::DecrMisses) } else { (Count::IncrHits, Count::IncrMisses) };
     let counted = match count(&conn.server, &flags, down) {
         Ok(Counting::Done(counted)) => counted,
@@ -507,7 +532,7 @@ fn count(server: &Server, flags: &Flags<'_>, down: bool) -> crate::Result<Counti
         by: flags.delta,
         down,
         initial: flags.initial,
-        vivify: flags.vivify,
+        vivify: flags.made_until(),
         ttl: flags.ttl,
         token: flags.token.filter(|&token| token != 0),
         new_token: flags.new_token,
@@ -524,7 +549,7 @@ pub(super) struct Steps {
     /// What a missing number becomes, if it is to be made, and until when.
     pub(super) initial: u64,
     pub(super) vivify: Option<Expiry>,
-    /// Until when it is to live, made or not.
+    /// Until when it is to live, if it was there.
     pub(super) ttl: Option<Expiry>,
     pub(super) token: Option<u64>,
     pub(super) new_token: Option<u64>,
@@ -539,7 +564,8 @@ pub(super) fn step_number(server: &Server, key: &[u8], steps: &Steps) -> crate::
     let arithmetic = Arithmetic::Unsigned { by: steps.by, down: steps.down, initial: None, expiry: Expiry::Default };
     loop {
         let counted = engine.rewrite(cache.key(key), Change::Value("incrby"), |before, value, locked| {
-            if steps.token.is_some_and(|token| before.token != Some(token)) {
+            // Nothing is no number, whatever its token.
+            if !value.is_empty() && steps.token.is_some_and(|token| before.token != Some(token)) {
                 return Rewrite::Leave(Counting::Exists);
             }
             let (text, number) = match Engine::stepped(value, arithmetic) {
@@ -563,7 +589,7 @@ pub(super) fn step_number(server: &Server, key: &[u8], steps: &Steps) -> crate::
             new_token: steps.new_token,
             want_token: steps.want_token,
             marks: steps.marks,
-            ..Store::new(Mode::Add, 0, steps.ttl.unwrap_or(expiry))
+            ..Store::new(Mode::Add, 0, expiry)
         };
         let made = engine.set(cache.key(key), &[steps.initial.to_string().as_bytes()], &server.0.spec(&store))?;
         if !made.existed {

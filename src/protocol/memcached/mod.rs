@@ -6,12 +6,12 @@
 //! | file | what |
 //! |---|---|
 //! | `server` | settings, and what is shared |
-//! | `connection`, `value` | the state of one client, and of a large value on its way |
+//! | `connection`, `value`, `unfinished` | the state of one client, and of large values on their way |
 //! | `text` | the text protocol: framing, retrieval, storage, counting |
 //! | `meta`, `flags`, `base64` | meta commands |
 //! | `binary` | the binary protocol |
 //! | `store` | storing, for all of them |
-//! | `admin`, `dump`, `stats`, `counters`, `prefixes`, `registry`, `watchers` | what operators ask |
+//! | `admin`, `dump`, `stats`, `metrics`, `counters`, `prefixes`, `registry`, `watchers` | what operators ask |
 //! | `config`, `discovery` | auto discovery |
 //! | `auth`, `users` | who may connect |
 //! | `parse`, `time`, `udp` | words and numbers, a clock for tests, datagrams |
@@ -27,6 +27,7 @@ mod discovery;
 mod dump;
 mod flags;
 mod meta;
+mod metrics;
 mod parse;
 mod prefixes;
 mod registry;
@@ -36,6 +37,7 @@ mod store;
 mod text;
 mod time;
 pub mod udp;
+mod unfinished;
 mod users;
 mod value;
 mod watchers;

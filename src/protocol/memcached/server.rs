@@ -14,6 +14,7 @@ use super::discovery::Discovery;
 use super::prefixes::Prefixes;
 use super::registry::{Registered, Registry};
 use super::time::DebugClock;
+use super::unfinished::Unfinished;
 use super::users::Users;
 use super::watchers::{QUEUE, Watchers};
 use crate::api::Cache;
@@ -139,6 +140,7 @@ pub(super) struct Shared {
     pub(super) users: RwLock<Users>,
     pub(super) registry: Registry,
     pub(super) watchers: Watchers,
+    pub(super) unfinished: Arc<Unfinished>,
     /// When the service began, in milliseconds since the Unix epoch.
     pub(super) started_ms: u64,
     /// The engine's counts at the last `stats reset`.
@@ -202,7 +204,10 @@ impl Server {
                 clock: None,
             },
             crawler: true,
-            temporary_ttl: None,
+            crawler_sleep_us: 100,
+            crawler_tocrawl: 0,
+            automove_ratio: 0.8,
+            lru: LruSettings::default(),
             detail: false,
             verbosity: 0,
             users: Users::new(),
@@ -349,7 +354,10 @@ pub struct ServerBuilder {
     cache: Cache,
     pub(super) config: Config,
     crawler: bool,
-    temporary_ttl: Option<u32>,
+    crawler_sleep_us: u32,
+    crawler_tocrawl: u32,
+    automove_ratio: f64,
+    lru: LruSettings,
     detail: bool,
     verbosity: u32,
     users: Users,
@@ -453,7 +461,19 @@ impl ServerBuilder {
     }
     setting! {
         /// The time to live below which items are said to go to memcached's temporary LRU; shown only.
-        temporary_ttl: u32, ".temporary_ttl(61)", |this, seconds| this.temporary_ttl = Some(seconds)
+        temporary_ttl: u32, ".temporary_ttl(61)", |this, seconds| this.lru.temporary_ttl = Some(seconds)
+    }
+    setting! {
+        /// The crawler's pause between items, in microseconds, at the start (100); shown only.
+        lru_crawler_sleep: u32, ".lru_crawler_sleep(500)", |this, micros| this.crawler_sleep_us = micros
+    }
+    setting! {
+        /// How many items the crawler looks at in a class, at the start (0: all); shown only.
+        lru_crawler_tocrawl: u32, ".lru_crawler_tocrawl(1_000)", |this, items| this.crawler_tocrawl = items
+    }
+    setting! {
+        /// memcached's ratio of ages at which pages are moved, at the start (0.8); shown only.
+        automove_ratio: f64, ".automove_ratio(0.5)", |this, ratio| this.automove_ratio = ratio
     }
     setting! {
         /// Whether `watch` is allowed (yes).
@@ -488,6 +508,21 @@ impl ServerBuilder {
         /// Allows `debugtime`, for tests: it moves this clock, which should be the cache's.
         debug_clock: DebugClock, ".debug_clock(DebugClock::new(larder::SystemClock::new()))",
         |this, clock| this.config.clock = Some(clock)
+    }
+
+    /// The shares (20 and 40 per cent) and the factors of age (0.2 and 2.0) of memcached's hot and warm queues at the
+    /// start: what `lru tune` changes; shown only.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder::{Cache, protocol::memcached::Server};
+    /// let server = Server::builder(Cache::new(1 << 20)?).lru_tuning((10, 0.1), (25, 1.5)).build();
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    pub fn lru_tuning(mut self, hot: (u32, f64), warm: (u32, f64)) -> Self {
+        (self.lru.hot_percent, self.lru.hot_factor) = hot;
+        (self.lru.warm_percent, self.lru.warm_factor) = warm;
+        self
     }
 
     /// A row of `stats settings`, in place of the one of this name, or after the others.
@@ -525,11 +560,11 @@ impl ServerBuilder {
         let live = Live {
             verbosity: AtomicU32::new(self.verbosity),
             crawler: AtomicBool::new(self.crawler),
-            crawler_sleep_us: AtomicU32::new(100),
-            crawler_tocrawl: AtomicU32::new(0),
+            crawler_sleep_us: AtomicU32::new(self.crawler_sleep_us),
+            crawler_tocrawl: AtomicU32::new(self.crawler_tocrawl),
             crawler_starts: AtomicU64::new(0),
-            lru: Mutex::new(LruSettings { temporary_ttl: self.temporary_ttl, ..LruSettings::default() }),
-            automove_ratio: Mutex::new(0.8),
+            lru: Mutex::new(self.lru),
+            automove_ratio: Mutex::new(self.automove_ratio),
         };
         Server(Arc::new(Shared {
             started_ms: cache.now_ms(),
@@ -542,6 +577,7 @@ impl ServerBuilder {
             users: RwLock::new(self.users),
             registry: Registry::new(BTreeMap::new()),
             watchers: Watchers::default(),
+            unfinished: Arc::default(),
             baseline: Mutex::new(Stats::default()),
             config: self.config,
             cache,

@@ -110,7 +110,7 @@ fn cachedump(server: &Server, words: &Words<'_>, output: &mut Output) {
     let (Some(class), Some(limit)) = (small_number(class), small_number(limit)) else {
         return output.put(BAD_FORMAT);
     };
-    if class >= 64 {
+    if class as usize > server.0.most_class() {
         return output.put(b"CLIENT_ERROR Illegal slab id\r\n");
     }
     let (mut cursor, mut shown, before) = (Some(Cursor::START), 0, output.len());
@@ -138,18 +138,20 @@ fn cachedump(server: &Server, words: &Words<'_>, output: &mut Output) {
 
 /// The engine's counts since the last reset.
 fn since_reset(server: &Server) -> Stats {
-    let (now, then) = (server.0.cache.stats(), *server.0.baseline.lock());
+    // In this order: a reset by somebody else meanwhile must not be later than what it is taken from.
+    let then = *server.0.baseline.lock();
+    let now = server.0.cache.stats();
     Stats {
-        stored: now.stored - then.stored,
-        evictions: now.evictions - then.evictions,
-        evicted_unfetched: now.evicted_unfetched - then.evicted_unfetched,
-        expired: now.expired - then.expired,
-        expired_unfetched: now.expired_unfetched - then.expired_unfetched,
-        reclaimed: now.reclaimed - then.reclaimed,
-        pages_moved: now.pages_moved - then.pages_moved,
-        flushed_items: now.flushed_items - then.flushed_items,
-        expired_on_read: now.expired_on_read - then.expired_on_read,
-        flushed_on_read: now.flushed_on_read - then.flushed_on_read,
+        stored: now.stored.saturating_sub(then.stored),
+        evictions: now.evictions.saturating_sub(then.evictions),
+        evicted_unfetched: now.evicted_unfetched.saturating_sub(then.evicted_unfetched),
+        expired: now.expired.saturating_sub(then.expired),
+        expired_unfetched: now.expired_unfetched.saturating_sub(then.expired_unfetched),
+        reclaimed: now.reclaimed.saturating_sub(then.reclaimed),
+        pages_moved: now.pages_moved.saturating_sub(then.pages_moved),
+        flushed_items: now.flushed_items.saturating_sub(then.flushed_items),
+        expired_on_read: now.expired_on_read.saturating_sub(then.expired_on_read),
+        flushed_on_read: now.flushed_on_read.saturating_sub(then.flushed_on_read),
         ..now
     }
 }

@@ -36,7 +36,9 @@ pub(super) struct Keys {
 /// and the connection is to be closed.
 pub(super) fn line<'a>(conn: &mut Connection, rest: &'a [u8]) -> Option<&'a [u8]> {
     let start = rest.trim_ascii_start();
-    let may_be_long = [&b"get "[..], b"gets ", b"gat ", b"gats "].iter().any(|command| start.starts_with(command));
+    // Nobody has to keep much for clients that have not said who they are.
+    let may_be_long =
+        conn.is_known && [&b"get "[..], b"gets ", b"gat ", b"gats "].iter().any(|command| start.starts_with(command));
     let longest = if may_be_long { MAX_KEYS_LINE } else { MAX_LINE };
     let from = conn.scanned.min(rest.len());
     let found = rest[from..].iter().position(|&byte| byte == b'\n').map(|at| from + at + 1);
@@ -243,8 +245,8 @@ pub(super) fn keys(conn: &mut Connection, rest: &[u8], output: &mut Output, limi
 
 /// One key of a retrieval.
 fn one(conn: &mut Connection, key: &[u8], keys: Keys, output: &mut Output) {
-    if key == OLD_KEY {
-        return old_cluster_key(conn, output);
+    if key == OLD_KEY && old_cluster_key(conn, keys, output) {
+        return;
     }
     let Connection { server, tally, .. } = conn;
     let found = find(server, key, keys);
@@ -280,12 +282,14 @@ pub(super) fn find<'s>(server: &'s Server, key: &[u8], keys: Keys) -> Option<(Gu
     match value.token() {
         Some(token) => Some((value, Some(token.as_u64()))),
         None if !server.0.has_tokens => Some((value, Some(0))),
-        // It is given one. What was read may not be what the token is of, so it is read again.
+        // It is given one. What was read may not be what the token is of, so it is read again. Without memory for a
+        // token, the client is told one that no value has.
         None => {
             drop(value);
-            cache.engine().token(cache.key(key)).ok()??;
+            let _ = cache.engine().token(cache.key(key));
             let value = cache.peek(key).ok()??;
-            let token = value.token().map_or(0, |token| token.as_u64());
+            let token = value.token().map(|token| token.as_u64());
+            let token = token.unwrap_or_else(|| cache.engine().spent_token(cache.key(key)));
             Some((value, Some(token)))
         }
     }
@@ -322,12 +326,13 @@ fn value_line(key: &[u8], flags: u32, value: &[u8], token: Option<u64>, output: 
     output.put(b"\r\n");
 }
 
-/// The key by which old clients ask for the nodes. It is no item, and does not count as one.
-fn old_cluster_key(conn: &mut Connection, output: &mut Output) {
+/// The key by which old clients ask for the nodes. While there is something to tell them it is no item, and does not
+/// count as one; otherwise it is a key as any other.
+fn old_cluster_key(conn: &mut Connection, keys: Keys, output: &mut Output) -> bool {
+    let Some((flags, value)) = conn.shared().discovery.get(CLUSTER) else { return false };
     conn.tally.one(Count::ConfigGets);
-    if let Some((flags, value)) = conn.shared().discovery.get(CLUSTER) {
-        value_line(OLD_KEY, flags, &value, None, output);
-    }
+    value_line(OLD_KEY, flags, &value, keys.with_token.then_some(0), output);
+    true
 }
 
 /// `set` and its kin.
@@ -379,7 +384,7 @@ pub(super) fn arrive(
     if end == b"\r\n" {
         conn.store(key, &store, value, &reply, output);
     } else {
-        conn.bad_chunk(&store, &reply, output);
+        conn.bad_chunk(&reply, output);
     }
     Step::Took(line + len + 2)
 }

@@ -3,8 +3,9 @@
 use super::connection::{Connection, State, Step};
 use super::counters::Count;
 use super::store::{Store, Stored, counted};
+use super::unfinished::Held;
 use super::{binary, meta, text};
-use crate::api::Reservation;
+use crate::api::{Charge, Reservation};
 use crate::protocol::Output;
 
 /// Who is told what came of it.
@@ -18,10 +19,13 @@ pub(super) enum Reply {
 /// Where the bytes go.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "a value on its way is in a box already")]
-enum Place {
+pub(super) enum Place {
     Cache(Reservation),
-    /// What is to be added to another value.
-    Buffer(Vec<u8>),
+    /// What is to be added to another value. It counts as the program's own memory.
+    Buffer {
+        bytes: Vec<u8>,
+        _charge: Charge,
+    },
 }
 
 /// A value on its way.
@@ -30,34 +34,37 @@ pub(super) struct Value {
     key: Box<[u8]>,
     store: Store,
     len: usize,
-    place: Place,
+    /// Bytes that are still to come.
+    missing: usize,
+    held: Held,
     reply: Reply,
 }
 
 impl Value {
-    pub(super) fn missing(&self) -> usize {
-        match &self.place {
-            Place::Cache(reservation) => reservation.missing(),
-            Place::Buffer(buffer) => self.len - buffer.len(),
-        }
-    }
-
+    /// Where its next bytes go, if they can be read straight to there. Until it is parked, that is not taken away.
     pub(super) fn rest(&mut self) -> Option<&mut [u8]> {
-        match &mut self.place {
+        match self.held.claim()? {
             Place::Cache(reservation) => Some(reservation.rest()),
-            Place::Buffer(_) => None,
+            Place::Buffer { .. } => None,
         }
     }
 
     pub(super) fn filled(&mut self, n: usize) {
-        if let Place::Cache(reservation) = &mut self.place {
+        if n == 0 {
+            self.park();
+        } else if let Some(Place::Cache(reservation)) = self.held.claim() {
             reservation.advance(n);
+            self.missing = reservation.missing();
         }
     }
 
+    /// More has to come before anything can be done.
+    pub(super) fn park(&mut self) {
+        self.held.park();
+    }
+
     pub(super) fn memory(&self) -> usize {
-        let buffer = if let Place::Buffer(buffer) = &self.place { buffer.capacity() } else { 0 };
-        size_of::<Value>() + self.key.len() + buffer
+        size_of::<Value>() + self.key.len()
     }
 
     /// Bytes that follow the value.
@@ -66,13 +73,24 @@ impl Value {
     }
 
     fn take(&mut self, bytes: &[u8]) -> usize {
-        let n = bytes.len().min(self.missing());
-        match &mut self.place {
+        let n = bytes.len().min(self.missing);
+        match self.held.claim() {
             // Never more than are missing.
-            Place::Cache(reservation) => drop(reservation.write(&bytes[..n])),
-            Place::Buffer(buffer) => buffer.extend_from_slice(&bytes[..n]),
+            Some(Place::Cache(reservation)) => drop(reservation.write(&bytes[..n])),
+            Some(Place::Buffer { bytes: before, .. }) => before.extend_from_slice(&bytes[..n]),
+            None => return 0,
         }
+        self.missing -= n;
         n
+    }
+}
+
+/// A buffer for `len` bytes, no larger than they are, so that it takes what it was charged.
+fn buffer(len: usize, charge: Charge) -> Result<Place, Stored> {
+    let mut bytes = Vec::new();
+    match bytes.try_reserve_exact(len) {
+        Ok(()) => Ok(Place::Buffer { bytes, _charge: charge }),
+        Err(_) => Err(Stored::NoMemory),
     }
 }
 
@@ -80,12 +98,20 @@ impl Connection {
     /// A value of `len` bytes is on its way, too large to wait for in the input. What cannot be stored is thrown away,
     /// its end included.
     pub(super) fn expect(&mut self, key: &[u8], store: Store, len: usize, reply: Reply, output: &mut Output) {
+        let ledger = &self.shared().cache.engine().ctx.arena.ledger;
+        let held = self.shared().unfinished.announce(len, ledger.limit().saturating_sub(ledger.reserved()));
         let place = match store.is_extension() {
-            true => Ok(Place::Buffer(Vec::new())),
+            true => match self.shared().cache.charge(len as u64) {
+                Ok(charge) => buffer(len, charge),
+                Err(error) => Err(self.shared().failed(key, &store, &error)),
+            },
             false => self.shared().reserve(key, &store, len).map(Place::Cache),
         };
         match place {
-            Ok(place) => self.state = State::Value(Box::new(Value { key: key.into(), store, len, place, reply })),
+            Ok(place) => {
+                let (key, held) = (key.into(), held.with(place));
+                self.state = State::Value(Box::new(Value { key, store, len, missing: len, held, reply }));
+            }
             Err(stored) => {
                 self.refuse(len + if matches!(reply, Reply::Binary(_)) { 0 } else { 2 });
                 self.answer(key, &store, stored, len, &reply, output);
@@ -102,7 +128,10 @@ impl Connection {
 
     pub(super) fn value_step(&mut self, rest: &[u8], output: &mut Output) -> Step {
         let State::Value(value) = &mut self.state else { return Step::Starved };
-        if value.missing() > 0 {
+        if value.held.claim().is_none() {
+            return self.given_up(output);
+        }
+        if value.missing > 0 {
             return if rest.is_empty() { Step::Starved } else { Step::Took(value.take(rest)) };
         }
         let end = value.end();
@@ -111,19 +140,31 @@ impl Connection {
         }
         let is_ended = rest.starts_with(end);
         let State::Value(value) = std::mem::replace(&mut self.state, State::Command) else { return Step::Starved };
-        let Value { key, store, len, place, reply } = *value;
+        let Value { key, store, len, held, reply, .. } = *value;
         if !is_ended {
-            drop(place);
-            self.bad_chunk(&store, &reply, output);
+            drop(held);
+            self.bad_chunk(&reply, output);
             return Step::Took(end.len());
         }
         self.tell_looked(&key);
-        let stored = match place {
-            Place::Cache(reservation) => self.shared().publish(&key, &store, reservation, len),
-            Place::Buffer(buffer) => self.shared().store(&key, &store, &buffer),
+        let stored = match held.finish() {
+            Some(Place::Cache(reservation)) => self.shared().publish(&key, &store, reservation, len),
+            Some(Place::Buffer { bytes, .. }) => self.shared().store(&key, &store, &bytes),
+            None => Stored::NoMemory,
         };
         self.answer(&key, &store, stored, len, &reply, output);
         Step::Took(end.len())
+    }
+
+    /// The value under way lost its memory to others that were announced later: what is left of it is thrown away.
+    #[cold]
+    fn given_up(&mut self, output: &mut Output) -> Step {
+        let State::Value(value) = std::mem::replace(&mut self.state, State::Command) else { return Step::Starved };
+        self.refuse(value.missing + value.end().len());
+        let Value { key, store, len, reply, .. } = *value;
+        self.shared().drop_old(&key, &store);
+        self.answer(&key, &store, Stored::NoMemory, len, &reply, output);
+        Step::Took(0)
     }
 
     /// A value was there as a whole: stores it.
@@ -151,12 +192,12 @@ impl Connection {
         self.tell_stored(key, store, stored, len);
         match reply {
             Reply::Text { noreply } => text::stored(stored, *noreply, output),
-            Reply::Meta(reply) => reply.put(key, store, stored, output),
+            Reply::Meta(reply) => reply.put(key, store, stored, len, output),
             Reply::Binary(request) => request.stored(store, stored, output),
         }
     }
 
-    pub(super) fn bad_chunk(&mut self, _store: &Store, reply: &Reply, output: &mut Output) {
+    pub(super) fn bad_chunk(&mut self, reply: &Reply, output: &mut Output) {
         self.tally.one(Count::Sets);
         if !matches!(reply, Reply::Text { noreply: true }) {
             output.put(b"CLIENT_ERROR bad data chunk\r\n");
