@@ -64,6 +64,9 @@ struct Job<'a> {
 }
 
 fn run(args: &Args) -> Result<(), Failure> {
+    if let Some(path) = &args.plot {
+        plot::check(path)?;
+    }
     let mut outcomes = Vec::new();
     for source in &args.sources {
         for (share, capacity) in capacities(args, source)? {

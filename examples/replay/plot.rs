@@ -26,6 +26,18 @@ const COLOURS: [RGBColor; 12] = [
     RGBColor(150, 170, 30),
 ];
 
+/// Whether a picture can be written there, said before the long work and not after.
+pub(crate) fn check(path: &Path) -> Result<(), Failure> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if path.is_dir() {
+        return Err(format!("--plot: {} is a folder; name a file", path.display()));
+    }
+    if !folder.is_dir() {
+        return Err(format!("--plot: there is no folder {}", folder.display()));
+    }
+    Ok(())
+}
+
 /// Draws all outcomes; those of one trace and policy are one line.
 pub(crate) fn draw(path: &Path, outcomes: &[Outcome]) -> Result<(), Failure> {
     let traces = unique(outcomes.iter().map(|outcome| outcome.trace.as_str()));

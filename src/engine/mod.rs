@@ -290,6 +290,7 @@ impl Engine {
             (ever, now) if needed <= ever => (ErrorKind::OutOfMemory, now.saturating_sub(beside)),
             (ever, _) => (ErrorKind::ItemTooLarge, ever),
         };
+        let room = room.saturating_sub(needed - value_len as u64);
         Err(Error::new(kind, format!("the value has {value_len} bytes; there is room for one of {room} at most")))
     }
 

@@ -497,11 +497,11 @@ impl Locked<'_> {
         if !self.empty_page(unit) && (self.core.may_refuse() || !self.evict_page(unit)) {
             return false;
         }
+        // Emptied it is, but a lowered limit may have swallowed it.
+        let Ok(Some(page)) = self.ctx.arena.take_page() else { return false };
+        self.core.slab.add_page(&self.ctx.arena, &self.ctx.classes, to, page);
         self.core.counts.pages_moved += 1;
         note!(self, PageMoved { class: from.index() });
-        if let Ok(Some(page)) = self.ctx.arena.take_page() {
-            self.core.slab.add_page(&self.ctx.arena, &self.ctx.classes, to, page);
-        }
         true
     }
 

@@ -84,6 +84,8 @@ fn request(columns: &[Column], line: &[u8]) -> FieldResult<Request> {
             Column::Time => request.time_ms = lines::seconds_to_ms("timestamp", field)?,
             Column::Key => request.key = lines::whole("key", field)?,
             Column::Size => request.size = lines::size("size", field)?,
+            // Nothing there: no end.
+            Column::Ttl if field.trim_ascii().is_empty() => {}
             Column::Ttl => request.ttl_s = lines::ttl_s("ttl", field)?,
             Column::Op => request.op = op(field)?,
             Column::Other => {}
