@@ -29,6 +29,9 @@ pub(crate) struct Making {
     pub(crate) policy: (EvictionPolicy, Objective),
 }
 
+/// A shard has given fewer tokens than this.
+const MOST_TOKENS: u64 = 1 << 52;
+
 /// A step of the way back: what is wrong, if anything is.
 pub(crate) type Checked<T> = std::result::Result<T, String>;
 
@@ -97,7 +100,7 @@ impl Shard {
     ) -> Checked<()> {
         let mut locked = self.lock(ctx);
         let highest = kept.next_token;
-        if highest == 0 || highest >= 1 << 60 || kept.share.is_some_and(|share| !share.is_finite()) {
+        if highest == 0 || highest >= MOST_TOKENS || kept.share.is_some_and(|share| !share.is_finite()) {
             return Err(format!("shard {} has an impossible token or share", locked.core.id));
         }
         locked.core.next_token = highest;
@@ -150,7 +153,7 @@ impl super::Locked<'_> {
             classes if unit.class.index() < classes => ctx.classes.chunk_size(unit.class),
             _ => unit.size,
         };
-        let (next_token, shard_id) = (core.next_token, core.id);
+        let (shard_id, next_token) = (core.id, &mut core.next_token);
         core.slab.adopt(&ctx.arena, &ctx.classes, unit, |id, locator, item| {
             owner = Some(id);
             let namespace = item.namespace();
@@ -160,10 +163,11 @@ impl super::Locked<'_> {
             }
             let Some((place, slot)) = shard.table.find_exactly(hash, locator) else { return Ok(false) };
             let generation = ctx.namespaces.generation(namespace);
-            let token = item.token().is_none_or(|token| token >> ctx.shard_bits() < next_token);
-            if item.generation() != generation || item.sequence() > ctx.tags.sequence() || !token {
+            let token = item.token().map_or(0, |token| token >> ctx.shard_bits());
+            if item.generation() != generation || item.sequence() > ctx.tags.sequence() || token >= MOST_TOKENS {
                 return Err(format!("an item in page {} is of another time", unit.page.0));
             }
+            *next_token = (*next_token).max(token + 1);
             let bits = policy.insert(&shard.shared, Arrival::again(hash, chunk, kept_rank(slot)));
             shard.table.put_slot(place, Slot::new(locator, bits, item.has_end(), slot.is_fetched()));
             if tallies.len() <= usize::from(namespace) {

@@ -83,11 +83,11 @@ impl Region {
         Ok(region)
     }
 
-    /// The first `len` bytes of a file, which is made so long if it is shorter. What was never committed is a hole.
+    /// The first `len` bytes of a file, which is made exactly so long. What was never committed is a hole.
     pub(crate) fn over(file: File, len: usize, huge_pages: bool, lock_memory: bool) -> Result<Region> {
         let len = os_pages(len.max(1));
         let has = file.metadata().map_err(|e| storage("cannot look at the file behind the memory", e))?.len();
-        if has < len as u64 {
+        if has != len as u64 {
             file.set_len(len as u64)
                 .map_err(|e| storage(&format!("cannot make the file behind the memory {len} bytes long"), e))?;
         }

@@ -18,7 +18,7 @@ use crate::engine::Engine;
 use crate::error::Result;
 use crate::index::BUCKET_BYTES;
 use crate::shard::{Checked, Shard};
-use crate::slab::{Account, KeptUnit, Stretch};
+use crate::slab::{Account, KeptUnit, Stretch, os_pages};
 
 /// The units of a shard, with the sums of their bytes where these are known.
 type Units = Vec<(KeptUnit, Option<u64>)>;
@@ -44,6 +44,8 @@ impl Home {
             engine.ctx.arena.forget();
         }
         self.begin_run(run)?;
+        // The beginning of `items`.
+        engine.ctx.arena.ledger.force(Account::Side, os_pages(1) as u64);
         Ok(match outcome {
             Ok(()) => {
                 let items = engine.shards().iter().map(Shard::items).sum();

@@ -59,7 +59,7 @@ fn everything_about_an_item_comes_back() {
     let cache = builder(&folder, &clock).build().unwrap();
     assert_eq!(reason(&cache), ColdReason::New);
     let hour = Duration::from_secs(3600);
-    cache.set_with(b"ttl", b"1", &SetOptions::new().ttl(hour).client_flags(7)).unwrap();
+    cache.set_with(b"ttl", b"1", &SetOptions::new().ttl(hour).flags(7)).unwrap();
     cache.set_with(b"idle", b"2", &SetOptions::new().time_to_idle(hour)).unwrap();
     cache.set_with(b"tagged", b"3", &SetOptions::new().tags([b"old"])).unwrap();
     cache.invalidate_tag(b"old");
@@ -83,7 +83,7 @@ fn everything_about_an_item_comes_back() {
     assert!(is_warm(&cache), "{:?}", cache.start());
     cache.check_invariants();
     let ttl = cache.metadata(b"ttl").unwrap();
-    assert_eq!((ttl.client_flags, ttl.ttl_left), (7, Some(hour - Duration::from_secs(60))));
+    assert_eq!((ttl.flags, ttl.ttl_left), (7, Some(hour - Duration::from_secs(60))));
     assert!(!cache.contains(b"short"), "its time went by while nobody was there");
     assert!(cache.contains(b"idle") && !cache.contains(b"tagged"));
     assert_eq!(cache.get(b"large").unwrap().as_deref(), Some(&large[..]));
@@ -146,7 +146,7 @@ fn a_follower_keeps_nothing_and_a_log_is_enough() {
     let log = larder::oplog::AppendOptions::new(larder::storage::Memory::new());
     assert_eq!(builder(&folder, &clock).append_only(log).build().unwrap_err().kind(), ErrorKind::InvalidConfig);
     let cache = builder(&folder, &clock).build().unwrap();
-    cache.set_follower(true).unwrap();
+    cache.set_follower(true);
     assert_eq!(cache.close().unwrap_err().kind(), ErrorKind::NotAllowed);
     assert_eq!(reason(&builder(&folder, &clock).build().unwrap()), ColdReason::NotClosed);
 }
@@ -189,7 +189,7 @@ fn how_it_begins_and_ends_is_told() {
     std::fs::remove_file(folder.0.join("items")).unwrap();
     assert_eq!(cache.close().unwrap_err().kind(), ErrorKind::Storage);
     assert_eq!(reason(&build()), ColdReason::New);
-    let kinds: Vec<EngineEventKind> = log.events(&larder::EventFilter::new()).iter().map(|e| e.kind).collect();
+    let kinds: Vec<EngineEventKind> = log.query(&larder::EventFilter::new()).iter().map(|e| e.kind).collect();
     let count = |kind| kinds.iter().filter(|&&k| k == kind).count();
     use EngineEventKind::{ColdStart, NotKept, WarmStart};
     assert_eq!((count(ColdStart), count(WarmStart), count(NotKept)), (2, 2, 1));

@@ -86,14 +86,14 @@ proptest! {
                 }
             }
             for ((namespace, key), (value, end)) in twin.iter().take(50) {
-                let got = cache.namespace(*namespace).peek(&key.to_le_bytes(), <[u8]>::to_vec);
+                let got = cache.namespace(*namespace).peek(&key.to_le_bytes()).unwrap().map(|value| value.to_vec());
                 prop_assert_eq!(got.as_ref(), Some(value).filter(|_| end.is_none_or(|end| end > now)));
             }
         }
         drop(cache);
         let cache = build(false);
         for ((namespace, key), (value, end)) in &twin {
-            let got = cache.namespace(*namespace).peek(&key.to_le_bytes(), <[u8]>::to_vec);
+            let got = cache.namespace(*namespace).peek(&key.to_le_bytes()).unwrap().map(|value| value.to_vec());
             prop_assert_eq!(got.as_ref(), Some(value).filter(|_| end.is_none_or(|end| end > now)));
         }
         let live = twin.values().filter(|(_, end)| end.is_none_or(|end| end > now)).count() as u64;
