@@ -7,7 +7,7 @@
 use super::{Context, Shard, sweep};
 use crate::index::{BUCKET_BYTES, Sizes, Table, kept_rank};
 use crate::policy::{Arrival, EvictionPolicy, Objective};
-use crate::slab::{Account, KeptUnit, Slot};
+use crate::slab::{Account, ItemRef, KeptUnit, Slot};
 
 /// What is kept of a shard beside its units and buckets.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -154,7 +154,8 @@ impl super::Locked<'_> {
             _ => unit.size,
         };
         let (shard_id, next_token) = (core.id, &mut core.next_token);
-        core.slab.adopt(&ctx.arena, &ctx.classes, unit, |id, locator, item| {
+        let soon = |item: ItemRef<'_>| shard.prefetch(ctx.hasher.hash(item.namespace(), item.key()));
+        core.slab.adopt(&ctx.arena, &ctx.classes, unit, soon, |id, locator, item| {
             owner = Some(id);
             let namespace = item.namespace();
             let hash = ctx.hasher.hash(namespace, item.key());

@@ -21,12 +21,15 @@ use super::arena::{Arena, PageId, Stretch};
 use super::class::{ClassId, Classes};
 use super::item::{self, Attributes, ItemRef};
 use super::locator::Locator;
+use super::os::prefetch;
 
 /// The number of a page or span within its shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct UnitId(pub(crate) u32);
 
 const NIL: u32 = u32::MAX;
+/// Chunks of a unit that is taken over for which memory is asked for at once.
+const WINDOW: u32 = 16;
 
 /// What an item is made of beside its attributes.
 #[derive(Debug, Clone, Copy)]
@@ -306,7 +309,7 @@ impl Slab {
     }
 
     /// Takes over a page or span that holds items already. `is_held` says of each item that seems to be in it whether
-    /// it is; the other chunks are free. An error of its own, or what is wrong with the unit.
+    /// it is; the other chunks are free. `soon` is shown each of them some time before. An error of its own, or what is wrong with the unit.
     ///
     /// The caller has seen to it that the unit's pages are nobody else's, committed, and of a class that there is.
     pub(crate) fn adopt(
@@ -314,6 +317,7 @@ impl Slab {
         arena: &Arena,
         classes: &Classes,
         kept: &KeptUnit,
+        mut soon: impl FnMut(ItemRef<'_>),
         mut is_held: impl FnMut(UnitId, Locator, ItemRef<'_>) -> Result<bool, String>,
     ) -> Result<(), String> {
         let &KeptUnit { page, class, size } = kept;
@@ -326,21 +330,31 @@ impl Slab {
         for i in 1..arena.stretch(page, is_span.then_some(size as usize)).pages {
             arena.set_owner(PageId(page.0 + i), class, 0);
         }
-        let (mut used, mut first_free) = (0, 0);
-        for index in (0..cut).rev() {
-            let locator = Locator::from_offset(arena.page_start(page) + index as usize * chunk as usize);
-            // SAFETY: the chunk lies inside the unit, which is this shard's alone (the caller's word), and committed.
-            let item = unsafe { ItemRef::checked(arena.base_of(locator), chunk as usize) };
-            if match item {
-                Some(item) => is_held(UnitId(id), locator, item)?,
-                None => false,
-            } {
-                used += 1;
-            } else {
-                // SAFETY: the chunk is this shard's, and nothing leads to it; the item above is not used any more.
-                unsafe { item::write_free(arena.base_of(locator), first_free) };
-                first_free = index + 1;
+        let start = arena.page_start(page);
+        let locator_of = |index: u32| Locator::from_offset(start + index as usize * chunk as usize);
+        // SAFETY: the chunk lies inside the unit, which is this shard's alone (the caller's word), and committed.
+        let item_of = |at| unsafe { ItemRef::checked(arena.base_of(at), chunk as usize) };
+        let (mut used, mut first_free, mut end) = (0, 0, cut);
+        while end > 0 {
+            let first = end.saturating_sub(WINDOW);
+            // What will be looked at is asked for a window before.
+            (first.saturating_sub(WINDOW)..first).for_each(|index| prefetch(arena.address(locator_of(index))));
+            (first..end).filter_map(|index| item_of(locator_of(index))).for_each(&mut soon);
+            for index in (first..end).rev() {
+                let locator = locator_of(index);
+                let is_used = match item_of(locator) {
+                    Some(item) => is_held(UnitId(id), locator, item)?,
+                    None => false,
+                };
+                if is_used {
+                    used += 1;
+                } else {
+                    // SAFETY: the chunk is this shard's, and nothing leads to it; no reference to it is left.
+                    unsafe { item::write_free(arena.base_of(locator), first_free) };
+                    first_free = index + 1;
+                }
             }
+            end = first;
         }
         if used == 0 {
             return Err(format!("page {} holds no item", page.0));
