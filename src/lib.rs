@@ -107,8 +107,8 @@
 //! the trait, [`storage`] says where files are.
 //!
 //! # Warm restart
-//! With [`CacheBuilder::warm_restart`] the items are in a file, of a file system in memory or on a disk. A cache that is
-//! [closed](Cache::close) leaves them there, and the next one begins with them, some hundred milliseconds later.
+//! With [`CacheBuilder::warm_restart`] the items are in a file, of a file system in memory or on a disk. A cache that
+//! is [closed](Cache::close) leaves them there, and the next one begins with them.
 //! [`Cache::start`] says whether it did, and else why not.
 //!
 //! # Protocols

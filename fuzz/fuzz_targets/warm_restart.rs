@@ -60,7 +60,8 @@ fuzz_target!(|input: &[u8]| {
         file[at] ^= change[3];
         let end = u64::from_le_bytes(closed.state[16..24].try_into().expect("eight bytes")) as usize;
         if right {
-            let sum = rapidhash_v3_inline::<true, false, false>(&state[..end - 8], &RapidSecrets::seed_cpp(0x6c61_7264));
+            let sum =
+                rapidhash_v3_inline::<true, false, false>(&state[..end - 8], &RapidSecrets::seed_cpp(0x6c61_7264));
             state[end - 8..end].copy_from_slice(&sum.to_le_bytes());
         }
     }

@@ -643,8 +643,8 @@ impl CacheBuilder {
         self
     }
 
-    /// Keeps the items in a folder, and begins with those that the last cache has left there when it was closed. Default:
-    /// no; items are then in memory of the process's own.
+    /// Keeps the items in a folder, and begins with those that the last cache has left there when it was closed.
+    /// Default: no; items are then in memory of the process's own.
     ///
     /// What is in the folder is verified first, in a time that depends on the number of items and not on their bytes.
     /// When the last cache was not closed, was built with other settings of which the layout depends (`page_size`,
@@ -653,8 +653,8 @@ impl CacheBuilder {
     /// [`Cache::start`] says which and why, and so does an event. `docs/warm-restart.md` says what comes back.
     ///
     /// `build` fails, with [`ErrorKind::NotAllowed`], while another cache has the folder, and with
-    /// [`ErrorKind::Storage`] if its file system has no room for `max_memory` bytes. The seed of hashing comes back with
-    /// the items. It does not go with [`append_only`](Self::append_only) or [`follower`](Self::follower).
+    /// [`ErrorKind::Storage`] if its file system has no room for `max_memory` bytes. The seed of hashing comes back
+    /// with the items. It does not go with [`append_only`](Self::append_only) or [`follower`](Self::follower).
     ///
     /// # Examples
     /// See [`WarmRestart`].
