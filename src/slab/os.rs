@@ -1,7 +1,7 @@
 //! What larder asks of the operating system: reserved address space of which parts are committed and given back, and a
 //! cheap clock. Mapping itself is `memmap2`'s.
 //!
-//! A region may be a file's bytes instead of anonymous memory: then what is committed is allocated in the file first, so
+//! A region may be a file's bytes instead of anonymous memory: what is committed is then allocated in the file, so
 //! that a full disk is an error and not a signal, and what is given back becomes a hole.
 //!
 //! ```text

@@ -309,7 +309,8 @@ impl Slab {
     }
 
     /// Takes over a page or span that holds items already. `is_held` says of each item that seems to be in it whether
-    /// it is; the other chunks are free. `soon` is shown each of them some time before. An error of its own, or what is wrong with the unit.
+    /// it is; the other chunks are free. `soon` is shown each of them some time
+    /// before. An error of its own, or what is wrong with the unit.
     ///
     /// The caller has seen to it that the unit's pages are nobody else's, committed, and of a class that there is.
     pub(crate) fn adopt(
