@@ -731,7 +731,6 @@ impl CacheBuilder {
         let mut home = self.warm.map(|warm| Home::open(&warm, config.max_memory)).transpose()?;
         config.backing = home.as_ref().map(Home::file).transpose()?;
         let mut engine = Engine::new(config)?;
-        let start = home.as_mut().map(|home| home.fill(&mut engine, random_seed())).transpose()?;
         if engine.ctx.settings.follower {
             engine.set_follower(true);
         }
@@ -747,6 +746,8 @@ impl CacheBuilder {
         for log in backlogs.chain(self.logs) {
             engine.ctx.effects.attach(log)?;
         }
+        // Last: until here, whatever fails leaves the folder as it was.
+        let start = home.as_mut().map(|home| home.fill(&mut engine, random_seed())).transpose()?;
         Cache::launch(engine, maintenance, expiry_cpu_share, name, events, appending, (home, start))
     }
 }

@@ -231,11 +231,11 @@ impl Cache {
     ) -> Result<Cache> {
         let engine = Arc::new(engine);
         engine.ctx.effects.set_events(events.clone(), &name);
-        let upkeeper = match maintenance {
-            Maintenance::Thread => Some(Upkeeper::start(&engine, share, &name)?),
-            Maintenance::Manual => None,
-        };
-        let owner = Owner { engine, name, events, appending: Mutex::new(appending), upkeeper, home, start };
+        let mut owner = Owner { engine, name, events, appending: Mutex::new(appending), upkeeper: None, home, start };
+        if maintenance == Maintenance::Thread {
+            // Without it, the items go back into their folder.
+            owner.upkeeper = Some(Upkeeper::start(&owner.engine, share, &owner.name)?);
+        }
         let kind = EngineEventKind::CacheClusterProvisioningComplete;
         owner.emit(kind, kind.text());
         if let Some(recovery) = owner.appending.lock().as_ref().map(|appending| &appending.recovery)

@@ -25,7 +25,8 @@ impl Cache {
     /// # Errors
     /// [`ErrorKind::NotAllowed`](crate::ErrorKind::NotAllowed) if there are other handles, on which the cache then goes
     /// on, or if a snapshot or the like still uses it; [`ErrorKind::Storage`](crate::ErrorKind::Storage) if what is to
-    /// be left could not be written. The next start is cold then.
+    /// be left could not be written. The next start is cold then. And what a log says that has not got everything:
+    /// the items are left all the same.
     ///
     /// # Examples
     /// ```

@@ -23,6 +23,8 @@ impl Engine {
     /// Makes the cache ready to be kept: what was cleared, or whose tags were invalidated, is removed, and the policy
     /// knows all items. Then what is to be kept of the engine as a whole. Nobody else is at work.
     pub(crate) fn keep(&mut self) -> Kept {
+        // Logs have been given what there was. One in trouble would have nothing removed any more.
+        self.ctx.effects.detach_all(self.ctx.unix_now());
         self.sweep_flushed();
         let ctx = &self.ctx;
         Kept {

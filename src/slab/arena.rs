@@ -345,18 +345,27 @@ impl Arena {
             whole = match whole {
                 Some((from, to)) if to == start => Some((from, at)),
                 Some((from, to)) => {
-                    self.memory.allocate(from, to - from).map_err(|e| e.to_string())?;
+                    self.memory.keep(from, to - from).map_err(|e| e.to_string())?;
                     Some((start, at))
                 }
                 None => Some((start, at)),
             };
         }
         if let Some((from, to)) = whole {
-            self.memory.allocate(from, to - from).map_err(|e| e.to_string())?;
+            self.memory.keep(from, to - from).map_err(|e| e.to_string())?;
         }
         self.memory.give_back(at, self.memory.len().saturating_sub(at));
         *self.free.lock() = free;
         Ok(())
+    }
+
+    /// Takes back an adopted page or span in which there are no items. It is not charged yet.
+    pub(super) fn disown(&self, stretch: Stretch) {
+        for i in 0..stretch.pages {
+            self.set_owner(PageId(stretch.page.0 + i), ClassId::NONE, 0);
+        }
+        self.memory.give_back(self.page_start(stretch.page), stretch.bytes);
+        self.free.lock().put_run(stretch.page, stretch.pages);
     }
 
     /// Nothing is given out, and everything but the first page goes back to the system.

@@ -88,6 +88,10 @@ impl Region {
         let len = os_pages(len.max(1));
         let has = file.metadata().map_err(|e| storage("cannot look at the file behind the memory", e))?.len();
         if has != len as u64 {
+            if len as u64 > largest_file() {
+                let refused = std::io::Error::from(std::io::ErrorKind::FileTooLarge);
+                return Err(storage(&format!("a file may not have {len} bytes here (see RLIMIT_FSIZE)"), refused));
+            }
             file.set_len(len as u64)
                 .map_err(|e| storage(&format!("cannot make the file behind the memory {len} bytes long"), e))?;
         }
@@ -107,7 +111,7 @@ impl Region {
 
     /// Allocates `[offset, offset + len)` in the file behind the region, so that no touch of it can fail. What is there
     /// already stays as it is. Nothing to do without a file.
-    pub(crate) fn allocate(&self, offset: usize, len: usize) -> Result<()> {
+    fn allocate(&self, offset: usize, len: usize) -> Result<()> {
         let Some(file) = &self.file else { return Ok(()) };
         let (start, end) = (offset / OS_PAGE * OS_PAGE, os_pages(offset + len).min(self.len()));
         file_space(file, start, end - start, false)
@@ -139,10 +143,23 @@ impl Region {
                 return Err(Error::os(format!("cannot commit {len} bytes"), e));
             }
         }
+        self.lock(start, end - start)
+    }
+
+    /// Makes a part that holds something already safe to touch, without a change of what it holds: it may come from a
+    /// file in which it is a hole by now.
+    pub(crate) fn keep(&self, offset: usize, len: usize) -> Result<()> {
+        self.allocate(offset, len)?;
+        let (start, end) = (offset / OS_PAGE * OS_PAGE, os_pages(offset + len).min(self.len()));
+        self.lock(start, end - start)
+    }
+
+    /// Keeps whole pages from being swapped out, if that was asked for.
+    fn lock(&self, start: usize, len: usize) -> Result<()> {
         #[cfg(unix)]
         if self.lock_memory {
             // SAFETY: invariant 1 - the range lies inside this mapping; locking does not change its contents.
-            let rc = unsafe { libc::mlock(self.base().add(start).cast(), end - start) };
+            let rc = unsafe { libc::mlock(self.base().add(start).cast(), len) };
             if rc != 0 {
                 let e = std::io::Error::last_os_error();
                 return Err(Error::os(format!("cannot lock {len} bytes in memory (see RLIMIT_MEMLOCK)"), e));
@@ -177,6 +194,14 @@ impl Region {
 
 fn storage(what: &str, e: std::io::Error) -> Error {
     Error::caused(ErrorKind::Storage, format!("{what}: {e}"), e.into())
+}
+
+/// Bytes that a file of this process may have: one that would get longer is a signal, not an error.
+fn largest_file() -> u64 {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is a valid place for one result.
+    let rc = unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &mut limit) };
+    if rc == 0 { limit.rlim_cur } else { u64::MAX }
 }
 
 /// Allocates a stretch of a file, or (`hole`) gives it back; the file's length stays.

@@ -309,8 +309,8 @@ impl Slab {
     }
 
     /// Takes over a page or span that holds items already. `is_held` says of each item that seems to be in it whether
-    /// it is; the other chunks are free. `soon` is shown each of them some time
-    /// before. An error of its own, or what is wrong with the unit.
+    /// it is; the other chunks are free. `soon` is shown each of them some time before. A unit without items goes back
+    /// to the arena. An error of its own, or what is wrong with the unit.
     ///
     /// The caller has seen to it that the unit's pages are nobody else's, committed, and of a class that there is.
     pub(crate) fn adopt(
@@ -328,7 +328,8 @@ impl Slab {
         let cut = if is_span { 1 } else { size };
         let id = self.new_unit(Unit::new(page, class, chunk, total, cut));
         arena.set_owner(page, class, id);
-        for i in 1..arena.stretch(page, is_span.then_some(size as usize)).pages {
+        let stretch = arena.stretch(page, is_span.then_some(size as usize));
+        for i in 1..stretch.pages {
             arena.set_owner(PageId(page.0 + i), class, 0);
         }
         let start = arena.page_start(page);
@@ -358,7 +359,10 @@ impl Slab {
             end = first;
         }
         if used == 0 {
-            return Err(format!("page {} holds no item", page.0));
+            // What a reader held to the last, or nobody ever published: no item, and so no page.
+            self.forget_unit(id);
+            arena.disown(stretch);
+            return Ok(());
         }
         let unit = &mut self.units[id as usize];
         (unit.used, unit.first_free) = (used, first_free);

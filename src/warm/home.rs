@@ -45,7 +45,7 @@ pub(super) fn storage(what: &str, path: &Path, e: std::io::Error) -> Error {
 }
 
 impl Home {
-    /// Opens, or makes, the folder of a cache that may hold `max_memory` bytes. From here on there is no `state`.
+    /// Opens, or makes, the folder of a cache that may hold `max_memory` bytes, and looks at what is there.
     pub(crate) fn open(options: &WarmRestart, max_memory: u64) -> Result<Home> {
         if !cfg!(target_os = "linux") {
             return Err(Error::new(ErrorKind::NotAllowed, "a warm restart needs Linux: it allocates parts of a file"));
@@ -83,7 +83,6 @@ impl Home {
         }
         let mut home = Home { folder, items, items_len, run: 0, checksums: options.checksums, found: None };
         home.found = Some(home.look()?);
-        home.forget_state()?;
         Ok(home)
     }
 
@@ -158,7 +157,8 @@ impl Home {
         Ok(())
     }
 
-    fn forget_state(&self) -> Result<()> {
+    /// Removes what the last close left: to be done before anything in `items` is touched.
+    pub(super) fn forget_state(&self) -> Result<()> {
         for name in [UNFINISHED, STATE] {
             let path = self.folder.join(name);
             match fs::remove_file(&path) {

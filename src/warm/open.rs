@@ -34,6 +34,9 @@ impl Home {
     /// Fills a new engine with what the last close left, or leaves it empty. `run` names the new run.
     pub(crate) fn fill(&mut self, engine: &mut Engine, run: u64) -> Result<Start> {
         let begun = Instant::now();
+        self.forget_state()?;
+        // The beginning of `items`. Before the limit is looked at.
+        engine.ctx.arena.ledger.force(Account::Side, os_pages(1) as u64);
         let found = self.found.take();
         let outcome = match found {
             Some(Ok(found)) => self.thaw(engine, &found),
@@ -44,8 +47,6 @@ impl Home {
             engine.ctx.arena.forget();
         }
         self.begin_run(run)?;
-        // The beginning of `items`.
-        engine.ctx.arena.ledger.force(Account::Side, os_pages(1) as u64);
         Ok(match outcome {
             Ok(()) => {
                 let items = engine.shards().iter().map(Shard::items).sum();

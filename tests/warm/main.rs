@@ -1,6 +1,7 @@
 //! Warm restart: what comes back is what was there; whatever is wrong with the files, a cache comes back all the same,
 //! empty, and says why.
 
+mod closing;
 mod damage;
 mod twin;
 
