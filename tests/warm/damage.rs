@@ -103,7 +103,7 @@ fn every_flipped_byte_of_state_is_found() {
 fn flipped_bytes_of_items_do_no_harm_and_with_sums_are_found() {
     for checksums in [false, true] {
         let closed = Closed::new(checksums);
-        let step = closed.items.len() / 400 | 1;
+        let step = (closed.items.len() / 400) | 1;
         for at in (0..closed.items.len()).step_by(step) {
             closed.put(|_, items| items[at] ^= 1 << (at / step % 8));
             closed.check(!checksums);
