@@ -3,6 +3,7 @@
 
 mod closing;
 mod damage;
+mod fixture;
 mod twin;
 
 use std::path::PathBuf;
