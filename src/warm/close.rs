@@ -24,6 +24,10 @@ impl Home {
     /// folder is free for the next one afterwards, whatever comes of it.
     pub(crate) fn close(self, engine: &mut Engine) -> Result<()> {
         let done = self.write_state(engine);
+        if done.is_err() {
+            // It may be the room that is lacking.
+            let _ = std::fs::remove_file(self.state_path());
+        }
         self.unlock();
         done
     }
