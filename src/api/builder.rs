@@ -652,9 +652,10 @@ impl CacheBuilder {
     /// it), by another build's format, or when anything is not as it was written, the cache begins empty:
     /// [`Cache::start`] says which and why, and so does an event. `docs/warm-restart.md` says what comes back.
     ///
-    /// `build` fails, with [`ErrorKind::NotAllowed`], while another cache has the folder, and with
-    /// [`ErrorKind::Storage`] if its file system has no room for `max_memory` bytes. The seed of hashing comes back
-    /// with the items. It does not go with [`append_only`](Self::append_only) or [`follower`](Self::follower).
+    /// `build` fails, with [`ErrorKind::NotAllowed`], while another cache has the folder or if its files are another
+    /// user's, and with [`ErrorKind::Storage`] if its file system has no room for `max_memory` bytes. The seed of
+    /// hashing comes back with the items. It does not go with [`append_only`](Self::append_only) or
+    /// [`follower`](Self::follower).
     ///
     /// # Examples
     /// See [`WarmRestart`].

@@ -1,14 +1,14 @@
 //! The folder of a warm restart: its lock, its two files, and what was found there.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::ErrorKind as Io;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::state::{BYTE_ORDER, Header, PREFIX, VERSION, sum};
 use super::{ColdReason, ColdStart, WarmRestart};
 use crate::error::{Error, ErrorKind, Result};
-use crate::slab::{file_space, free_space, os_pages};
+use crate::slab::{file_space, free_space, os_pages, process_user};
 
 const ITEMS: &str = "items";
 const STATE: &str = "state";
@@ -51,10 +51,11 @@ impl Home {
             return Err(Error::new(ErrorKind::NotAllowed, "a warm restart needs Linux: it allocates parts of a file"));
         }
         let folder = options.folder.clone();
-        fs::create_dir_all(&folder).map_err(|e| storage("make the folder", &folder, e))?;
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(&folder);
+        made.map_err(|e| storage("make the folder", &folder, e))?;
         let path = folder.join(ITEMS);
         let mut open = OpenOptions::new();
-        open.read(true).write(true).create(true).truncate(false).mode(0o600);
+        open.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(libc::O_NOFOLLOW);
         let items = open.open(&path).map_err(|e| storage("open", &path, e))?;
         match items.try_lock() {
             Ok(()) => {}
@@ -67,6 +68,16 @@ impl Home {
         let metadata = items.metadata().map_err(|e| storage("look at", &path, e))?;
         if !metadata.is_file() {
             return Err(Error::new(ErrorKind::Storage, format!("{} is not a file", path.display())));
+        }
+        // In a folder that all may write to, such as /dev/shm, somebody else may have been there first.
+        if metadata.uid() != process_user() {
+            let text = format!(
+                "{} belongs to another user (number {}), who could change it at any time: take another folder, or \
+                 remove it",
+                path.display(),
+                metadata.uid()
+            );
+            return Err(Error::new(ErrorKind::NotAllowed, text));
         }
         let items_len = metadata.len();
         file_space(&items, os_pages(items_len.max(1) as usize), os_pages(1), true)

@@ -2,8 +2,8 @@
 //! sum, the layout, every unit (inside the memory, of a class that there is, overlapping no other), the sums of the
 //! sections, every bucket, and every chunk against the index (`shard::kept`).
 //!
-//! Shards are verified side by side, by as many threads as the machine has cores. Pages of `items` are mapped as they are
-//! met: to have the system map all of them first made it a third slower (`docs/warm-restart.md`).
+//! Shards are verified side by side, by as many threads as the machine has cores. Pages of `items` are mapped as they
+//! are met: to have the system map all of them first made it a third slower (`docs/warm-restart.md`).
 
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};

@@ -105,6 +105,27 @@ fn what_leaked_guards_hold_is_not_kept_and_no_harm() {
 }
 
 #[test]
+fn files_of_others_are_not_touched() {
+    let (folder, clock) = (Folder::new(), ManualClock::new(1));
+    let cache = builder(&folder, &clock).build().unwrap();
+    cache.set(b"k", b"v").unwrap();
+    cache.close().unwrap();
+    let (items, aside) = (folder.0.join("items"), folder.0.join("aside"));
+    std::fs::rename(&items, &aside).unwrap();
+    std::os::unix::fs::symlink(&aside, &items).unwrap();
+    assert_eq!(builder(&folder, &clock).build().unwrap_err().kind(), ErrorKind::Storage);
+    std::fs::rename(&aside, &items).unwrap();
+    // Only root can give a file away.
+    let own = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(&items).unwrap());
+    if std::os::unix::fs::chown(&items, Some(own + 1), None).is_ok() {
+        assert_eq!(builder(&folder, &clock).build().unwrap_err().kind(), ErrorKind::NotAllowed);
+        std::os::unix::fs::chown(&items, Some(own), None).unwrap();
+    }
+    let cache = builder(&folder, &clock).build().unwrap();
+    assert!(is_warm(&cache) && cache.contains(b"k"), "{:?}", cache.start());
+}
+
+#[test]
 fn memory_that_is_locked_is_locked_again() {
     let (folder, clock) = (Folder::new(), ManualClock::new(1));
     let build = || builder(&folder, &clock).lock_memory(true).build().unwrap();
