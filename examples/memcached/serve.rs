@@ -66,9 +66,10 @@ pub(crate) fn serve(options: &Options) -> Result<(), String> {
     if let Some(path) = unix_socket {
         let _ = fs::remove_file(path);
     }
+    // With the last handle the cache is closed; with -e, the items stay for the next start.
     drop((signals, listening, service));
-    // The last handle: with -e, the items stay for the next start.
-    ended.and(cache.close().map_err(|e| e.to_string()))
+    let kept = cache.close().map_err(|e| e.to_string());
+    if options.memory_file.is_some() { ended.and(kept) } else { ended }
 }
 
 fn cache(options: &Options, clock: Option<DebugClock>) -> Result<Cache, String> {
