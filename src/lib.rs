@@ -106,6 +106,11 @@
 //! [`CacheBuilder::follower`] makes a cache that takes them from another one. The module [`oplog`] has the records and
 //! the trait, [`storage`] says where files are.
 //!
+//! # Warm restart
+//! With [`CacheBuilder::warm_restart`] the items are in a file, of a file system in memory or on a disk. A cache that
+//! is [closed](Cache::close) leaves them there, and the next one begins with them.
+//! [`Cache::start`] says whether it did, and else why not.
+//!
 //! # Protocols
 //! With the feature `memcached`, the module `protocol` answers memcached's protocol on a cache, for whoever owns the
 //! sockets.
@@ -179,6 +184,7 @@ pub mod storage;
 mod sync;
 mod trace;
 pub mod typed;
+mod warm;
 
 pub use api::{
     Arithmetic, Cache, CacheBuilder, CasOutcome, Charge, Cursor, Entry, Guard, Invalidation, Iter, Maintenance,
@@ -200,6 +206,7 @@ pub use shard::Automove;
 pub use slab::{Kind, MAX_KEY_LEN, MAX_VALUE_LEN};
 pub use stats::{ClassStats, MemoryReport, Metric, MetricKind, ShardStats, Stats, View};
 pub use typed::TypedCache;
+pub use warm::{ColdReason, ColdStart, Start, WarmRestart, WarmStart};
 
 /// The programs of the README are tests.
 #[cfg(doctest)]

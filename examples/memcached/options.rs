@@ -41,6 +41,7 @@ Memory
   -n, --slab-min-size=NUM    bytes of the smallest chunk (32)
   -k, --lock-memory          keep memory from being swapped out
   -L, --enable-largepages    ask for huge pages
+  -e, --memory-file=FOLDER   keep items there over a restart: in a file system in memory, such as /dev/shm, or on a disk
   -C, --disable-cas          no check-and-set numbers
       --policy=NAME          who leaves when memory is full: value (larder's own), allkeys-lru, s3-fifo, sieve, ...
 Connections and threads
@@ -121,6 +122,7 @@ pub(crate) struct Options {
     pub(crate) chunk_size: usize,
     pub(crate) lock_memory: bool,
     pub(crate) large_pages: bool,
+    pub(crate) memory_file: Option<PathBuf>,
     pub(crate) cas: bool,
     pub(crate) policy: Option<EvictionPolicy>,
     pub(crate) connections: usize,
@@ -162,6 +164,7 @@ impl Default for Options {
             chunk_size: 32,
             lock_memory: false,
             large_pages: false,
+            memory_file: None,
             cas: true,
             policy: None,
             connections: 1024,
@@ -241,6 +244,7 @@ fn set(options: &mut Options, parser: &mut lexopt::Parser, name: &str) -> Result
         "-n" | "--slab-min-size" => options.chunk_size = number(name, &value()?, 1, 1 << 20)?,
         "-k" | "--lock-memory" => options.lock_memory = true,
         "-L" | "--enable-largepages" => options.large_pages = true,
+        "-e" | "--memory-file" => options.memory_file = Some(absolute(&value()?)?),
         "-C" | "--disable-cas" => options.cas = false,
         "--policy" => options.policy = Some(value()?.parse().map_err(|e: larder::Error| e.to_string())?),
         "-c" | "--conn-limit" => options.connections = number(name, &value()?, 1, 10_000_000)?,

@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
+use std::thread::JoinHandle;
 
 use larder::protocol::memcached::{Binding, DebugClock, Server as Service, Users};
-use larder::{Automove, Cache, EvictionPolicy, SystemClock};
+use larder::{Automove, Cache, EvictionPolicy, SystemClock, WarmRestart};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
-use signal_hook::iterator::Signals;
+use signal_hook::iterator::{Handle, Signals};
 
 use crate::front::{Memcached, Origin};
 use crate::net::access::{AllowList, Network, networks_in};
@@ -40,7 +40,7 @@ pub(crate) fn serve(options: &Options) -> Result<(), String> {
         }
         eprintln!("memcached: lets in {access}");
     }
-    let _listening: Vec<_> = sockets.ids().map(|(id, place)| service.listening(id, &place)).collect();
+    let listening: Vec<_> = sockets.ids().map(|(id, place)| service.listening(id, &place)).collect();
     let unix_socket = options.unix_socket.clone();
     process::write_ports(&sockets.port_lines())?;
     let settings = Settings {
@@ -59,7 +59,7 @@ pub(crate) fn serve(options: &Options) -> Result<(), String> {
     };
     let front = Memcached { server: service.clone(), origins: sockets.origins, tls: options.tls };
     let server = Server::start(front, cache.clone(), settings, access, sockets.listeners, sockets.datagrams)?;
-    obey_signals(server.control(), service, cache, options)?;
+    let signals = Obeying::start(server.control(), service.clone(), cache.clone(), options)?;
     let _pid_file = options.pid_file.as_deref().map(process::PidFile::write).transpose()?;
     if options.daemon {
         process::is_ready()?;
@@ -68,7 +68,10 @@ pub(crate) fn serve(options: &Options) -> Result<(), String> {
     if let Some(path) = unix_socket {
         let _ = fs::remove_file(path);
     }
-    ended
+    // With the last handle the cache is closed; with -e, the items stay for the next start.
+    drop((signals, listening, service));
+    let kept = cache.close().map_err(|e| e.to_string());
+    if options.memory_file.is_some() { ended.and(kept) } else { ended }
 }
 
 fn cache(options: &Options, clock: Option<DebugClock>) -> Result<Cache, String> {
@@ -105,7 +108,14 @@ fn cache(options: &Options, clock: Option<DebugClock>) -> Result<Cache, String> 
     if let Some(clock) = clock {
         builder = builder.clock(clock);
     }
-    builder.build().map_err(|e| e.to_string())
+    if let Some(folder) = &options.memory_file {
+        builder = builder.warm_restart(WarmRestart::new(folder));
+    }
+    let cache = builder.build().map_err(|e| e.to_string())?;
+    if let Some(start) = cache.start().filter(|_| options.verbosity > 0) {
+        eprintln!("memcached: {start}");
+    }
+    Ok(cache)
 }
 
 fn service(options: &Options, sockets: &Sockets, cache: Cache, clock: Option<DebugClock>) -> Result<Service, String> {
@@ -181,6 +191,7 @@ fn rows(options: &Options, sockets: &Sockets) -> Vec<(&'static str, String)> {
         ("reqs_per_event", options.requests_per_event.to_string()),
         ("tcp_backlog", options.backlog.to_string()),
         ("auth_enabled_ascii", path(&options.auth_file, "no")),
+        ("memory_file", path(&options.memory_file, "(null)")),
         ("hashpower_init", extended.hashpower.to_string()),
         ("slab_automove_window", extended.slab_automove_window.to_string()),
         ("slab_chunk_max", extended.slab_chunk_max.to_string()),
@@ -222,25 +233,48 @@ fn read(path: &Path) -> Result<String, String> {
     fs::read_to_string(path).map_err(|e| format!("cannot read {}: {e}", path.display()))
 }
 
-/// A thread that turns signals into what they ask for. It ends with the process.
-fn obey_signals(control: Control<Memcached>, service: Service, cache: Cache, options: &Options) -> Result<(), String> {
-    let mut signals =
-        Signals::new([SIGHUP, SIGINT, SIGTERM, SIGUSR1]).map_err(|e| format!("cannot catch signals: {e}"))?;
-    let options = Arc::new(options.clone());
-    let obey = move || {
-        let mut ending = false;
-        for signal in signals.forever() {
-            if signal == SIGHUP {
-                read_again(&control, &service, &cache, &options);
-            } else {
-                // The second one means it.
-                control.stop(if ending { Stop::Now } else { Stop::Graceful });
-                ending = true;
+/// A thread that turns signals into what they ask for, until this is dropped.
+struct Obeying {
+    signals: Handle,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Obeying {
+    fn start(
+        control: Control<Memcached>,
+        service: Service,
+        cache: Cache,
+        options: &Options,
+    ) -> Result<Obeying, String> {
+        let mut signals =
+            Signals::new([SIGHUP, SIGINT, SIGTERM, SIGUSR1]).map_err(|e| format!("cannot catch signals: {e}"))?;
+        let (handle, options) = (signals.handle(), options.clone());
+        let obey = move || {
+            let mut ending = false;
+            for signal in signals.forever() {
+                if signal == SIGHUP {
+                    read_again(&control, &service, &cache, &options);
+                } else {
+                    // The second one means it.
+                    control.stop(if ending { Stop::Now } else { Stop::Graceful });
+                    ending = true;
+                }
             }
+        };
+        let thread = std::thread::Builder::new().name("signals".into()).stack_size(256 << 10).spawn(obey);
+        let thread = thread.map_err(|e| format!("cannot start a thread: {e}"))?;
+        Ok(Obeying { signals: handle, thread: Some(thread) })
+    }
+}
+
+impl Drop for Obeying {
+    fn drop(&mut self) {
+        self.signals.close();
+        if let Some(thread) = self.thread.take() {
+            // If it has panicked, that was told.
+            let _ = thread.join();
         }
-    };
-    let thread = std::thread::Builder::new().name("signals".into()).stack_size(256 << 10).spawn(obey);
-    thread.map(drop).map_err(|e| format!("cannot start a thread: {e}"))
+    }
 }
 
 /// Reads the files that options name once more. If one cannot be read, everything stays as it was.

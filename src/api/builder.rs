@@ -12,6 +12,7 @@ use crate::events::{EventLog, Listener, Removal};
 use crate::oplog::{AppendOptions, Backlog, ReplicationLog};
 use crate::policy::{EvictionPolicy, Objective};
 use crate::shard::{Automove, Settings};
+use crate::warm::{Home, WarmRestart};
 
 /// Who does maintenance: sweeping what has ended, giving memory back.
 ///
@@ -62,6 +63,7 @@ pub struct CacheBuilder {
     append_only: Option<AppendOptions>,
     logs: Vec<Arc<dyn ReplicationLog>>,
     backlogs: Vec<Arc<Backlog>>,
+    warm: Option<WarmRestart>,
 }
 
 impl Default for CacheBuilder {
@@ -101,6 +103,7 @@ impl Default for CacheBuilder {
                 threads: None,
                 clock: Box::new(SystemClock::new()),
                 listener: None,
+                backing: None,
             },
             ttl: None,
             idle: None,
@@ -112,6 +115,7 @@ impl Default for CacheBuilder {
             append_only: None,
             logs: Vec::new(),
             backlogs: Vec::new(),
+            warm: None,
         }
     }
 }
@@ -639,6 +643,27 @@ impl CacheBuilder {
         self
     }
 
+    /// Keeps the items in a folder, and begins with those that the last cache has left there when it was closed.
+    /// Default: no; items are then in memory of the process's own.
+    ///
+    /// What is in the folder is verified first, in a time that depends on the number of items and not on their bytes.
+    /// When the last cache was not closed, was built with other settings of which the layout depends (`page_size`,
+    /// `shards`, `chunk_size`, `chunk_size_growth_factor`, `address_space`, and `max_memory` where these follow from
+    /// it), by another build's format, or when anything is not as it was written, the cache begins empty:
+    /// [`Cache::start`] says which and why, and so does an event. `docs/warm-restart.md` says what comes back.
+    ///
+    /// `build` fails, with [`ErrorKind::NotAllowed`], while another cache has the folder or if its files are another
+    /// user's, and with [`ErrorKind::Storage`] if its file system has no room for `max_memory` bytes. The seed of
+    /// hashing comes back with the items. It does not go with [`append_only`](Self::append_only) or
+    /// [`follower`](Self::follower).
+    ///
+    /// # Examples
+    /// See [`WarmRestart`].
+    pub fn warm_restart(mut self, warm: WarmRestart) -> Self {
+        self.warm = Some(warm);
+        self
+    }
+
     /// Whether the cache follows another one: it is changed by [`Cache::apply`] alone. Programs may read it, and get
     /// nothing that has ended; but nothing is removed, by eviction or otherwise, before an effect says so: its policy
     /// is [`NoEviction`](EvictionPolicy::NoEviction) until it is [promoted](Cache::set_follower). Default: no.
@@ -698,7 +723,15 @@ impl CacheBuilder {
         {
             config.settings.name = name.as_str().into();
         }
-        let engine = Engine::new(config)?;
+        if self.warm.is_some() && (self.append_only.is_some() || config.settings.follower) {
+            return Err(Error::new(
+                ErrorKind::InvalidConfig,
+                "warm_restart goes with neither append_only nor follower: items would come back from two places",
+            ));
+        }
+        let mut home = self.warm.map(|warm| Home::open(&warm, config.max_memory)).transpose()?;
+        config.backing = home.as_ref().map(Home::file).transpose()?;
+        let mut engine = Engine::new(config)?;
         if engine.ctx.settings.follower {
             engine.set_follower(true);
         }
@@ -714,6 +747,8 @@ impl CacheBuilder {
         for log in backlogs.chain(self.logs) {
             engine.ctx.effects.attach(log)?;
         }
-        Cache::start(engine, maintenance, expiry_cpu_share, name, events, appending)
+        // Last: until here, whatever fails leaves the folder as it was.
+        let start = home.as_mut().map(|home| home.fill(&mut engine, random_seed())).transpose()?;
+        Cache::launch(engine, maintenance, expiry_cpu_share, name, events, appending, (home, start))
     }
 }

@@ -16,6 +16,7 @@ use crate::expiry::CpuShare;
 use crate::policy::{EvictionPolicy, Objective};
 use crate::shard::{Automove, Settings};
 use crate::stats::{ClassStats, MemoryReport, ShardStats, Stats};
+use crate::warm::{Home, Start};
 
 /// A cache of byte strings in a fixed amount of memory.
 ///
@@ -89,7 +90,10 @@ struct Owner {
     /// The append-only file, and what was found in it.
     appending: Mutex<Option<Appending>>,
     /// Ends with the last handle.
-    _upkeeper: Option<Upkeeper>,
+    upkeeper: Option<Upkeeper>,
+    /// Where the items stay when the cache is closed, until it is; how it has begun.
+    home: Option<Home>,
+    start: Option<Start>,
 }
 
 impl Owner {
@@ -99,10 +103,31 @@ impl Owner {
     }
 }
 
+impl Owner {
+    /// Ends maintenance and leaves the items where they are to be found again, if they are. Once.
+    fn shut_down(&mut self) -> Result<()> {
+        // What was removed since the last write may wait still.
+        let settled = self.engine.ctx.settle_log();
+        self.upkeeper = None;
+        let Some(home) = self.home.take() else { return settled };
+        let kept = match Arc::get_mut(&mut self.engine) {
+            Some(engine) => home.close(engine),
+            None => {
+                let text = "the items are not kept for the next start: something, such as a snapshot, is at work still";
+                Err(Error::new(ErrorKind::NotAllowed, text))
+            }
+        };
+        if let Err(e) = &kept {
+            self.emit(EngineEventKind::NotKept, &e.to_string());
+        }
+        settled.and(kept)
+    }
+}
+
 impl Drop for Owner {
     fn drop(&mut self) {
-        // What was removed since the last write may wait still.
-        let _ = self.engine.ctx.settle_log();
+        // What it says was said in an event.
+        let _ = self.shut_down();
         let kind = EngineEventKind::DeleteCacheClusterComplete;
         self.emit(kind, kind.text());
     }
@@ -195,21 +220,22 @@ impl Cache {
         CacheBuilder::default()
     }
 
-    pub(super) fn start(
+    pub(super) fn launch(
         engine: Engine,
         maintenance: Maintenance,
         share: f64,
         name: String,
         events: EventLog,
         appending: Option<Appending>,
+        (home, start): (Option<Home>, Option<Start>),
     ) -> Result<Cache> {
         let engine = Arc::new(engine);
         engine.ctx.effects.set_events(events.clone(), &name);
-        let upkeeper = match maintenance {
-            Maintenance::Thread => Some(Upkeeper::start(&engine, share, &name)?),
-            Maintenance::Manual => None,
-        };
-        let owner = Owner { engine, name, events, appending: Mutex::new(appending), _upkeeper: upkeeper };
+        let mut owner = Owner { engine, name, events, appending: Mutex::new(appending), upkeeper: None, home, start };
+        if maintenance == Maintenance::Thread {
+            // Without it, the items go back into their folder.
+            owner.upkeeper = Some(Upkeeper::start(&owner.engine, share, &owner.name)?);
+        }
         let kind = EngineEventKind::CacheClusterProvisioningComplete;
         owner.emit(kind, kind.text());
         if let Some(recovery) = owner.appending.lock().as_ref().map(|appending| &appending.recovery)
@@ -217,7 +243,25 @@ impl Cache {
         {
             owner.emit(EngineEventKind::LogReplayed, &recovery.to_string());
         }
+        if let Some(start) = &owner.start {
+            let kind = match start {
+                Start::Warm(_) => EngineEventKind::WarmStart,
+                Start::Cold(_) => EngineEventKind::ColdStart,
+            };
+            owner.emit(kind, &start.to_string());
+        }
         Ok(Cache { owner: Arc::new(owner), namespace: 0 })
+    }
+
+    pub(super) fn start_report(&self) -> Option<&Start> {
+        self.owner.start.as_ref()
+    }
+
+    pub(super) fn shut_down(self) -> Result<()> {
+        let mut owner = Arc::into_inner(self.owner).ok_or_else(|| {
+            Error::new(ErrorKind::NotAllowed, "the cache goes on: there are other handles, the last of which closes it")
+        })?;
+        owner.shut_down()
     }
 
     /// The engine, for what may outlive this handle.

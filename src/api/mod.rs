@@ -13,6 +13,7 @@
 //! | `walk` | scan, iter, retain |
 //! | `listening` | key events, engine events |
 //! | `log` | the effect log; following another cache |
+//! | `warm` | warm restart: how the cache has begun, closing it |
 //! | `invalidate` | tags; keys by their beginning, or by what the program says |
 
 mod builder;
@@ -27,6 +28,7 @@ mod reads;
 mod reservation;
 mod update;
 mod walk;
+mod warm;
 mod writes;
 
 pub use builder::{CacheBuilder, Maintenance};

@@ -12,6 +12,7 @@
 //! | `invalidate` | tags, and keys by their beginning |
 //! | `apply` | effects that come from a log or a primary |
 //! | `relog` | all that is in the cache, for a log; replay; what concerns logs |
+//! | `kept` | what a warm restart keeps, and the way back |
 //! | `upkeep` | clearing, limits, maintenance |
 //! | `saving` `restoring` | snapshots: the cut and the walk; items on their way back in (feature `snapshot`) |
 //! | `sample` | what the miss-ratio curve is told |
@@ -22,6 +23,7 @@ mod apply;
 mod flight;
 mod geometry;
 mod invalidate;
+mod kept;
 mod loads;
 mod numbers;
 mod ops;
@@ -40,6 +42,7 @@ mod upkeep;
 mod walk;
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -57,6 +60,7 @@ use crate::trace::event;
 
 pub(crate) use flight::{Flight, Landing};
 pub(crate) use geometry::Geometry;
+pub(crate) use kept::Kept;
 pub(crate) use loads::{Joined, Leader, LoadCounter, Loads};
 pub(crate) use numbers::Arithmetic;
 #[cfg(feature = "memcached")]
@@ -101,11 +105,15 @@ pub(crate) struct Config {
     pub(crate) threads: Option<usize>,
     pub(crate) clock: Box<dyn Clock>,
     pub(crate) listener: Option<Listener>,
+    /// The file whose bytes are the item memory; anonymous memory without.
+    pub(crate) backing: Option<File>,
 }
 
 /// What an engine was built with and cannot change, as far as it is not in its [`Settings`].
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Built {
+    /// Sizes that a shard's table begins with, and can have.
+    pub(crate) buckets: (u64, u64),
     pub(crate) chunk_size: usize,
     pub(crate) growth_factor: f64,
     pub(crate) initial_items: u64,
@@ -170,7 +178,10 @@ impl Engine {
         let classes = Classes::new(config.chunk_size, config.growth_factor, geometry.page_size)?;
         let (arena, address_space) = Self::reserve_arena(&config, &geometry)?;
         let (policy, objective) = (config.policy, config.objective);
+        let max_buckets = Geometry::max_buckets(address_space, config.chunk_size, geometry.shards);
+        let least_buckets = Geometry::least_buckets(config.max_memory, config.initial_items, geometry.shards);
         let built = Built {
+            buckets: (least_buckets, max_buckets),
             chunk_size: config.chunk_size,
             growth_factor: config.growth_factor,
             initial_items: config.initial_items,
@@ -178,10 +189,8 @@ impl Engine {
             huge_pages: config.huge_pages,
             lock_memory: config.lock_memory,
         };
-        let max_buckets = Geometry::max_buckets(address_space, config.chunk_size, geometry.shards);
         let shapes = Self::shapes(&config, &classes);
         let (curve_bytes, seed) = (config.curve_bytes, config.settings.seed);
-        let least_buckets = Geometry::least_buckets(config.max_memory, config.initial_items, geometry.shards);
         let arena = Arc::new(arena);
         let hub = Hub::new(geometry.shards, config.listener, Arc::clone(&arena));
         let ctx = Context::new(
@@ -238,7 +247,9 @@ impl Engine {
         let mut space = geometry.address_space;
         loop {
             let ledger = Ledger::new(config.max_memory, config.reserved_memory);
-            match Arena::new(ledger, space, geometry.page_size, config.huge_pages, config.lock_memory) {
+            let file = config.backing.as_ref().map(File::try_clone).transpose();
+            let file = file.map_err(|e| Error::os("cannot keep the file behind the memory open", e))?;
+            match Arena::over(file, ledger, space, geometry.page_size, config.huge_pages, config.lock_memory) {
                 Ok(arena) => return Ok((arena, space)),
                 Err(e) if config.address_space.is_some() || space / 2 < geometry.least_space => return Err(e),
                 Err(_) => space /= 2,

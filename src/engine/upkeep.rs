@@ -22,7 +22,7 @@ pub(super) struct UpkeepState {
     pool_idle: AtomicU64,
     pub(super) cpu_ns: AtomicU64,
     /// When maintenance tries again to get within the limit, after nothing was left that could leave.
-    shrink_after: AtomicU64,
+    pub(super) shrink_after: AtomicU64,
 }
 
 /// A pooled page that nobody has needed for so long goes back to the system.
@@ -273,7 +273,7 @@ impl Engine {
 
     /// Gives memory back, a page a hold, until the ledger is within its room, nothing more can go, or it was `enough`
     /// for now.
-    fn shrink_to_limit(&self, enough: impl Fn() -> bool) {
+    pub(super) fn shrink_to_limit(&self, enough: impl Fn() -> bool) {
         let ledger = &self.ctx.arena.ledger;
         let mut stuck = 0;
         while ledger.excess() > 0 && stuck < 3 {

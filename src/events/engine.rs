@@ -145,6 +145,12 @@ kinds! {
     LogRewriteFailed = None, "The log could not be rewritten";
     /// A log was replayed; the text says what was found.
     LogReplayed = None, "The log was replayed";
+    /// A cache has begun with what the last one held; the text has figures.
+    WarmStart = None, "The cache has begun warm";
+    /// A cache that might have begun warm has begun empty; the text has the reason.
+    ColdStart = None, "The cache has begun empty";
+    /// What a cache held could not be kept for the next start; the text has the cause.
+    NotKept = None, "The items are not kept for the next start";
 }
 
 /// Something that happened to an engine.
@@ -240,6 +246,6 @@ mod tests {
                 assert_eq!(name.strip_prefix("ElastiCache:"), Some(format!("{kind:?}").as_str()));
             }
         }
-        assert_eq!(EngineEventKind::ALL.iter().filter(|kind| kind.name().is_none()).count(), 9);
+        assert_eq!(EngineEventKind::ALL.iter().filter(|kind| kind.name().is_none()).count(), 12);
     }
 }

@@ -97,6 +97,11 @@ impl TagTable {
         }
     }
 
+    /// Goes on from an earlier table's number, with nothing left that its invalidations concern.
+    pub(crate) fn go_on_from(&self, number: u64) {
+        self.sequence.store(number, Release);
+    }
+
     /// The number of the last invalidation.
     #[inline]
     pub(crate) fn sequence(&self) -> u64 {

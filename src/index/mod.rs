@@ -9,11 +9,13 @@
 //! | `room` | making room in a full bucket by moving items to their other place |
 //! | `resize` | the table's steps from one size to the next |
 //! | `hazard` | a thread's session with a cache: announced items, private counters |
+//! | `kept` | a table as a warm restart keeps it |
 //! | `reader` | a protected item: search, announce, look again |
 
 mod bucket;
 mod hash;
 pub(crate) mod hazard;
+mod kept;
 #[cfg(all(test, loom))]
 mod models;
 mod reader;
@@ -27,6 +29,7 @@ mod tests;
 
 pub(crate) use hash::{Key, KeyHasher};
 pub(crate) use hazard::{Counter, Session, Sessions};
+pub(crate) use kept::{BUCKET_BYTES, Sizes, kept_rank};
 #[cfg(feature = "snapshot")]
 pub(crate) use reader::Kept;
 pub(crate) use reader::{Held, Pinned};

@@ -378,6 +378,15 @@ impl Recorder {
         Ok(())
     }
 
+    /// Takes all logs away, whether they have everything or not.
+    pub(crate) fn detach_all(&self, now_ms: u64) {
+        let logs = self.logs.read().clone();
+        for log in &logs {
+            // Who waited for it was told.
+            let _ = self.detach(log, now_ms);
+        }
+    }
+
     /// Takes a log away.
     pub(crate) fn detach(&self, log: &Arc<dyn ReplicationLog>, now_ms: u64) -> Result<()> {
         let mut shipping = self.shipping.lock();

@@ -80,7 +80,6 @@ impl<H: Copy + PartialEq> Lfu<H> {
         pack(START, (self.clock & STAMP) as u32)
     }
 
-    #[cfg(feature = "snapshot")]
     pub(crate) fn rank(&self, bits: Bits) -> super::Rank {
         super::Rank::new(false, bits >> STAMP_BITS, super::rank::ticks_since(self.clock, bits, STAMP))
     }

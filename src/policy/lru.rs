@@ -50,7 +50,6 @@ impl<H: Copy + PartialEq> Lru<H> {
         (self.clock & STAMP) as Bits
     }
 
-    #[cfg(feature = "snapshot")]
     pub(crate) fn rank(&self, bits: Bits) -> super::Rank {
         super::Rank::new(false, 0, super::rank::ticks_since(self.clock, bits, STAMP))
     }

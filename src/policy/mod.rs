@@ -9,7 +9,6 @@ mod kind;
 mod lfu;
 mod lru;
 mod miniature;
-#[cfg(feature = "snapshot")]
 mod rank;
 mod ring;
 mod s3fifo;
@@ -25,7 +24,6 @@ mod value;
 
 pub use kind::{EvictionPolicy, Objective};
 pub(crate) use miniature::{Incoming, Miniature};
-#[cfg(feature = "snapshot")]
 pub(crate) use rank::Rank;
 pub(crate) use sample::draws_for;
 pub(crate) use shared::Shared;
@@ -113,8 +111,12 @@ pub(crate) struct Arrival {
     age: Option<u32>,
 }
 
-#[cfg(feature = "snapshot")]
 impl Arrival {
+    /// An item that was there before, with the rank that it had.
+    pub(crate) fn again(hash: u64, size: u32, rank: Rank) -> Arrival {
+        Arrival { hash, size, from: None, uses: 1, age: None }.ranked(rank)
+    }
+
     /// The same item with the rank that it had in another cache.
     pub(crate) fn ranked(self, rank: Rank) -> Arrival {
         let from = rank.protected.then_some(value::PROTECTED as u8);
@@ -281,7 +283,6 @@ impl<H: Copy + PartialEq> Policy<H> {
     }
 
     /// What this policy knows of an item, for a snapshot.
-    #[cfg(feature = "snapshot")]
     pub(crate) fn rank(&self, bits: Bits) -> Rank {
         match &self.state {
             State::Value(value) => value.rank(bits),
@@ -294,13 +295,11 @@ impl<H: Copy + PartialEq> Policy<H> {
     }
 
     /// What the default policy has learnt of the share that newcomers need.
-    #[cfg(feature = "snapshot")]
     pub(crate) fn share(&self) -> Option<f64> {
         if let State::Value(value) = &self.state { Some(value.share()) } else { None }
     }
 
     /// Begins with a share that was learnt elsewhere.
-    #[cfg(feature = "snapshot")]
     pub(crate) fn set_share(&mut self, share: f64) {
         if let State::Value(value) = &mut self.state {
             value.set_share(share);

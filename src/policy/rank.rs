@@ -14,6 +14,7 @@
 use super::Bits;
 
 const AGE_BITS: u32 = 15;
+#[cfg(any(test, feature = "snapshot"))]
 const USES_BITS: u32 = 8;
 /// The highest age.
 pub(crate) const MAX_AGE: u32 = (1 << AGE_BITS) - 1;
@@ -32,12 +33,14 @@ impl Rank {
     }
 
     /// The rank in 24 bits.
+    #[cfg(any(test, feature = "snapshot"))]
     pub(crate) fn to_code(self) -> u32 {
         u32::from(self.protected) << (AGE_BITS + USES_BITS)
             | u32::from(self.uses) << AGE_BITS
             | u32::from(self.age) & MAX_AGE
     }
 
+    #[cfg(any(test, feature = "snapshot"))]
     pub(crate) fn from_code(code: u32) -> Rank {
         Rank {
             protected: code >> (AGE_BITS + USES_BITS) & 1 == 1,

@@ -70,7 +70,6 @@ pub(super) fn with_uses(bits: Bits, uses: u32) -> Bits {
     bits & !USES | uses.min(3) << USES_SHIFT
 }
 
-#[cfg(feature = "snapshot")]
 pub(super) fn rank(bits: Bits) -> super::Rank {
     super::Rank::new(bits & MAIN != 0, (bits & USES) >> USES_SHIFT, 0)
 }

@@ -39,7 +39,6 @@ pub(crate) fn used(bits: Bits) -> Bits {
     bits | VISITED
 }
 
-#[cfg(feature = "snapshot")]
 pub(super) fn rank(bits: Bits) -> super::Rank {
     super::Rank::new(false, u32::from(bits & VISITED != 0), 0)
 }

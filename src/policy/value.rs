@@ -462,19 +462,16 @@ impl<H: Copy + PartialEq> Value<H> {
         Ghost::maintain(&mut self.ghost, items, budget, GHOST_SLOTS, granted)
     }
 
-    #[cfg(feature = "snapshot")]
     pub(crate) fn rank(&self, bits: Bits) -> super::Rank {
         let of = region(bits);
         let clock = self.scale.clock[of] >> FRACTION_BITS;
         super::Rank::new(of == PROTECTED, uses(bits), super::rank::ticks_since(clock, bits, u64::from(STAMP)))
     }
 
-    #[cfg(feature = "snapshot")]
     pub(crate) fn share(&self) -> f64 {
         self.share
     }
 
-    #[cfg(feature = "snapshot")]
     pub(crate) fn set_share(&mut self, share: f64) {
         self.share = share.clamp(SHARE_MIN, SHARE_MAX);
     }

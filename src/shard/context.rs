@@ -121,6 +121,18 @@ impl Context {
         }
     }
 
+    /// The clock's time when the cache was built, or first built, which is internal time 1.
+    pub(crate) fn start_ms(&self) -> u64 {
+        self.start_ms
+    }
+
+    /// Another start and another seed, for items of an earlier cache.
+    pub(crate) fn begin_as(&mut self, start_ms: u64, seed: u64) {
+        self.start_ms = start_ms;
+        self.settings.seed = seed;
+        self.hasher = KeyHasher::new(seed, self.shard_bits());
+    }
+
     /// Milliseconds since the cache's start, which is 1.
     #[inline]
     pub(crate) fn now(&self) -> u64 {

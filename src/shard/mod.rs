@@ -12,6 +12,7 @@
 //! | `upkeep` | table size, policy upkeep, ledger |
 //! | `view` | what the policy sees |
 //! | `limbo` | chunks that wait for readers |
+//! | `kept` | what a warm restart keeps of a shard, and the way back |
 //! | `saving` | what a snapshot has of a shard; the hook before a change (feature `snapshot`) |
 //!
 //! Invariants:
@@ -26,6 +27,7 @@
 
 mod context;
 mod effects;
+mod kept;
 mod limbo;
 mod namespaces;
 mod read;
@@ -54,6 +56,7 @@ pub(crate) use crate::events::RemovalCause as Cause;
 pub use context::Automove;
 pub(crate) use context::{Context, Settings};
 pub(crate) use effects::{TagBytes, item_of};
+pub(crate) use kept::{Checked, KeptShard, Making};
 pub(crate) use limbo::Limbo;
 pub(crate) use namespaces::Namespaces;
 pub(crate) use read::Read;
@@ -172,6 +175,13 @@ impl Shard {
         objective: Objective,
     ) -> Result<Shard> {
         let table = Table::with_least(least_buckets, max_buckets, ctx.shard_bits())?;
+        let shard = Shard::bare(ctx, id, table, (policy, objective));
+        shard.lock(ctx).charge_start();
+        Ok(shard)
+    }
+
+    /// A shard that is not on the ledger yet.
+    fn bare(ctx: &Context, id: usize, table: Table, (policy, objective): (EvictionPolicy, Objective)) -> Shard {
         let seed = ctx.settings.seed ^ (id as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let core = Core {
             id,
@@ -201,9 +211,7 @@ impl Shard {
             #[cfg(feature = "snapshot")]
             saving: None,
         };
-        let shard = Shard { table, shared: Shared::new(policy, objective), core: Mutex::new(core) };
-        shard.lock(ctx).charge_start();
-        Ok(shard)
+        Shard { table, shared: Shared::new(policy, objective), core: Mutex::new(core) }
     }
 
     /// Asks for the lines that a write of this hash will look at.

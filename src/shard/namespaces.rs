@@ -34,6 +34,15 @@ impl Namespaces {
         }
     }
 
+    /// With these generations, and nothing left of any other.
+    pub(crate) fn with(generations: &[u8; 256]) -> Namespaces {
+        let all = Namespaces::new();
+        for (of, &generation) in all.generations.iter().zip(generations) {
+            of.store(generation % GENERATIONS, Relaxed);
+        }
+        all
+    }
+
     #[inline(always)]
     pub(crate) fn generation(&self, namespace: u8) -> u8 {
         self.generations[usize::from(namespace)].load(Acquire)

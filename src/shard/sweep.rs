@@ -36,6 +36,13 @@ pub(crate) struct FlushPass {
     begun_at: Option<u64>,
 }
 
+impl FlushPass {
+    /// With nothing left of the tag invalidations up to a number.
+    pub(super) fn after_tags(untagged: u64) -> FlushPass {
+        FlushPass { untagged, ..FlushPass::default() }
+    }
+}
+
 /// Items removed in one step.
 const STEP: usize = 128;
 

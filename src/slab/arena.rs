@@ -19,6 +19,7 @@
 #![allow(unsafe_code)]
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fs::File;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use parking_lot::Mutex;
@@ -27,7 +28,7 @@ use super::class::ClassId;
 use super::item::ItemRef;
 use super::ledger::{Account, Ledger};
 use super::locator::{Locator, MAX_ARENA};
-use super::os::{Region, os_pages, prefetch};
+use super::os::{OS_PAGE, Region, os_pages, prefetch};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The number of a page.
@@ -96,6 +97,14 @@ impl Prepaid {
     pub(crate) fn take_span(&mut self, len: usize) -> Option<PageId> {
         self.span.take_if(|(_, of)| *of == len).map(|(page, _)| page)
     }
+}
+
+/// Neighbouring pages that belong to one unit, and the bytes of them that are committed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stretch {
+    pub(crate) page: PageId,
+    pub(crate) pages: u32,
+    pub(crate) bytes: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -171,6 +180,7 @@ impl Free {
 
 impl Arena {
     /// Reserves `address_space` bytes, to be cut into pages of `page_size` (a power of two).
+    #[cfg(test)]
     pub(crate) fn new(
         ledger: Ledger,
         address_space: usize,
@@ -178,9 +188,25 @@ impl Arena {
         huge_pages: bool,
         lock_memory: bool,
     ) -> Result<Arena> {
+        Arena::over(None, ledger, address_space, page_size, huge_pages, lock_memory)
+    }
+
+    /// The same, of the bytes of a file if there is one.
+    pub(crate) fn over(
+        file: Option<File>,
+        ledger: Ledger,
+        address_space: usize,
+        page_size: usize,
+        huge_pages: bool,
+        lock_memory: bool,
+    ) -> Result<Arena> {
         let page_count = (address_space.min(MAX_ARENA) / page_size).min(u32::MAX as usize) as u32;
+        let len = page_count as usize * page_size;
         let arena = Arena {
-            memory: Region::reserve(page_count as usize * page_size, huge_pages, lock_memory)?,
+            memory: match file {
+                Some(file) => Region::over(file, len, huge_pages, lock_memory)?,
+                None => Region::reserve(len, huge_pages, lock_memory)?,
+            },
             class_table: Region::reserve(page_count as usize, false, false)?,
             unit_table: Region::reserve(page_count as usize * 4, false, false)?,
             page_size,
@@ -289,6 +315,77 @@ impl Arena {
     #[inline(always)]
     pub(super) fn unit_of(&self, locator: Locator) -> u32 {
         self.unit_entry(self.page_of(locator)).load(Relaxed)
+    }
+
+    pub(crate) fn page_count(&self) -> u32 {
+        self.page_count
+    }
+
+    /// Takes over pages and spans that hold items already (sorted by page), in an arena of which nothing was given out
+    /// yet. All else is given back to the system; nothing is charged. Says what is wrong with them, if anything is.
+    pub(crate) fn adopt(&self, held: &[Stretch]) -> std::result::Result<(), String> {
+        let mut free = Free { fresh: 1, ..Free::default() };
+        for stretch in held {
+            let (page, end) = (stretch.page.0, u64::from(stretch.page.0) + u64::from(stretch.pages));
+            if page < free.fresh || stretch.pages == 0 || end > u64::from(self.page_count) {
+                return Err(format!("page {page} is named twice, or outside of the memory"));
+            }
+            if page > free.fresh {
+                free.runs.insert(free.fresh, page - free.fresh);
+            }
+            free.fresh = end as u32;
+        }
+        let mut at = OS_PAGE.max(self.page_size);
+        let mut whole: Option<(usize, usize)> = None;
+        for stretch in held {
+            let start = self.page_start(stretch.page);
+            self.memory.give_back(at, start.saturating_sub(at));
+            at = start + stretch.bytes;
+            // Neighbours are allocated at once.
+            whole = match whole {
+                Some((from, to)) if to == start => Some((from, at)),
+                Some((from, to)) => {
+                    self.memory.keep(from, to - from).map_err(|e| e.to_string())?;
+                    Some((start, at))
+                }
+                None => Some((start, at)),
+            };
+        }
+        if let Some((from, to)) = whole {
+            self.memory.keep(from, to - from).map_err(|e| e.to_string())?;
+        }
+        self.memory.give_back(at, self.memory.len().saturating_sub(at));
+        *self.free.lock() = free;
+        Ok(())
+    }
+
+    /// Takes back an adopted page or span in which there are no items. It is not charged yet.
+    pub(super) fn disown(&self, stretch: Stretch) {
+        for i in 0..stretch.pages {
+            self.set_owner(PageId(stretch.page.0 + i), ClassId::NONE, 0);
+        }
+        self.memory.give_back(self.page_start(stretch.page), stretch.bytes);
+        self.free.lock().put_run(stretch.page, stretch.pages);
+    }
+
+    /// Nothing is given out, and everything but the first page goes back to the system.
+    pub(crate) fn forget(&self) {
+        let start = OS_PAGE.max(self.page_size);
+        self.memory.give_back(start, self.memory.len().saturating_sub(start));
+        *self.free.lock() = Free { fresh: 1, ..Free::default() };
+    }
+
+    /// Bytes of memory behind a stretch of a class's page, or of a span for an item of `len` bytes.
+    pub(crate) fn stretch(&self, page: PageId, span: Option<usize>) -> Stretch {
+        match span {
+            None => Stretch { page, pages: 1, bytes: self.page_size },
+            Some(len) => Stretch { page, pages: len.div_ceil(self.page_size) as u32, bytes: self.span_bytes(len) },
+        }
+    }
+
+    /// Ledger bytes of a page.
+    pub(crate) fn page_charge(&self) -> u64 {
+        self.page_size as u64 + TABLE_ENTRY
     }
 
     pub(super) fn set_owner(&self, page: PageId, class: ClassId, unit: u32) {

@@ -30,7 +30,7 @@
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
-use super::tagset::TagSet;
+use super::tagset::{MAX_TAGS, TagSet};
 
 /// What a value is. Larder itself stores only strings; front-ends store their own encodings under the other kinds.
 ///
@@ -333,6 +333,32 @@ impl<'a> ItemRef<'a> {
         // SAFETY: an item's first word is an atomic for as long as it is one (invariant 2).
         let word0 = unsafe { (*base.cast::<AtomicU64>()).load(Acquire) };
         ItemRef { base, word0, _chunk: std::marker::PhantomData }
+    }
+
+    /// The item at `base`, if all that its header speaks of lies within `limit` bytes and makes sense; None for a free
+    /// chunk, and for bytes that are no item.
+    ///
+    /// # Safety
+    /// `base` is aligned to 8 and starts `limit` readable bytes, 16 at least, that nobody writes for `'a`. They may
+    /// hold anything.
+    pub(super) unsafe fn checked(base: *const u8, limit: usize) -> Option<ItemRef<'a>> {
+        // SAFETY: the first word is there. What follows reads no byte beyond `limit`: the header's length is known from
+        // that word alone, and each part is looked at only after its end was compared.
+        let item = unsafe { ItemRef::at(base) };
+        if item.word0 >> KIND_SHIFT & 7 >= Kind::ALL.len() as u64 || item.header_len() > limit {
+            return None;
+        }
+        let tail = item.tail();
+        if item.key_len() > MAX_KEY_LEN || item.value_len() > MAX_VALUE_LEN || tail > limit {
+            return None;
+        }
+        if item.is_tagged() {
+            let tags = if tail < limit { usize::from(item.tag_count()) } else { 0 };
+            if !(1..=MAX_TAGS).contains(&tags) || tail + tail_len(tags) > limit {
+                return None;
+            }
+        }
+        Some(item)
     }
 
     #[inline(always)]

@@ -23,7 +23,7 @@ mod os;
 mod page;
 mod tagset;
 
-pub(crate) use arena::{Arena, PageId, Prepaid};
+pub(crate) use arena::{Arena, PageId, Prepaid, Stretch};
 pub(crate) use class::{ClassId, Classes};
 pub(crate) use fill::Filling;
 pub(crate) use item::{Attributes, GENERATIONS, ItemRef, MAX_MARKS};
@@ -34,6 +34,6 @@ pub(crate) use locator::{Locator, MAX_ARENA, Slot};
 pub(crate) use os::Region;
 #[cfg(test)]
 pub(crate) use os::faults;
-pub(crate) use os::{coarse_monotonic_ms, os_pages, prefetch, thread_cpu_ns};
-pub(crate) use page::{ClassState, Contents, Freed, Slab, UnitId};
+pub(crate) use os::{coarse_monotonic_ms, file_space, free_space, os_pages, prefetch, process_user, thread_cpu_ns};
+pub(crate) use page::{ClassState, Contents, Freed, KeptUnit, Slab, UnitId};
 pub(crate) use tagset::{MAX_TAGS, TagSet};

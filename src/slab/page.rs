@@ -17,16 +17,19 @@
 //! 6. Everything here is called with the shard's lock held (`&mut Slab`, or `&Slab` for reading).
 #![allow(unsafe_code)]
 
-use super::arena::{Arena, PageId};
+use super::arena::{Arena, PageId, Stretch};
 use super::class::{ClassId, Classes};
 use super::item::{self, Attributes, ItemRef};
 use super::locator::Locator;
+use super::os::prefetch;
 
 /// The number of a page or span within its shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct UnitId(pub(crate) u32);
 
 const NIL: u32 = u32::MAX;
+/// Chunks of a unit that is taken over for which memory is asked for at once.
+const WINDOW: u32 = 16;
 
 /// What an item is made of beside its attributes.
 #[derive(Debug, Clone, Copy)]
@@ -91,6 +94,28 @@ impl Unit {
 
     fn free_chunks(&self) -> u32 {
         self.total - self.used
+    }
+}
+
+/// What a warm restart keeps of a page or span.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct KeptUnit {
+    pub(crate) page: PageId,
+    pub(crate) class: ClassId,
+    /// Chunks that were ever cut; of a span, the item's length.
+    pub(crate) size: u32,
+}
+
+impl KeptUnit {
+    /// The pages and bytes that it has in an arena; None if there can be no such unit.
+    pub(crate) fn stretch(&self, arena: &Arena, classes: &Classes) -> Option<Stretch> {
+        let is_span = self.class == ClassId::SPAN;
+        let possible = if is_span {
+            self.size as usize >= 16 && (self.size as usize) < arena.address_space()
+        } else {
+            self.class.index() < classes.len() && (1..=classes.chunks_per_page(self.class)).contains(&self.size)
+        };
+        possible.then(|| arena.stretch(self.page, is_span.then_some(self.size as usize)))
     }
 }
 
@@ -264,6 +289,99 @@ impl Slab {
         state.used += 1;
         state.free -= 1;
         Some(locator)
+    }
+
+    /// What a warm restart has to know of each unit that holds anything.
+    pub(crate) fn kept_units(&self) -> impl Iterator<Item = KeptUnit> {
+        self.units.iter().filter(|u| u.exists && u.used > 0).map(|u| {
+            let size = if u.class == ClassId::SPAN { u.chunk } else { u.cut };
+            KeptUnit { page: u.page, class: u.class, size }
+        })
+    }
+
+    /// The bytes of a unit, as far as they were ever written.
+    pub(crate) fn unit_bytes<'a>(&'a self, arena: &'a Arena, classes: &Classes, kept: &KeptUnit) -> &'a [u8] {
+        let chunk = if kept.class == ClassId::SPAN { 1 } else { classes.chunk_size(kept.class) as usize };
+        let start = Locator::from_offset(arena.page_start(kept.page));
+        // SAFETY: inside the unit, which this slab has, or takes over: nobody else writes into it (invariant 6), and no
+        // reader is at work when a cache is closed or opened.
+        unsafe { std::slice::from_raw_parts(arena.base_of(start), chunk * kept.size as usize) }
+    }
+
+    /// Takes over a page or span that holds items already. `is_held` says of each item that seems to be in it whether
+    /// it is; the other chunks are free. `soon` is shown each of them some time before. A unit without items goes back
+    /// to the arena. An error of its own, or what is wrong with the unit.
+    ///
+    /// The caller has seen to it that the unit's pages are nobody else's, committed, and of a class that there is.
+    pub(crate) fn adopt(
+        &mut self,
+        arena: &Arena,
+        classes: &Classes,
+        kept: &KeptUnit,
+        mut soon: impl FnMut(ItemRef<'_>),
+        mut is_held: impl FnMut(UnitId, Locator, ItemRef<'_>) -> Result<bool, String>,
+    ) -> Result<(), String> {
+        let &KeptUnit { page, class, size } = kept;
+        let is_span = class == ClassId::SPAN;
+        let (chunk, total) =
+            if is_span { (size, 1) } else { (classes.chunk_size(class), classes.chunks_per_page(class)) };
+        let cut = if is_span { 1 } else { size };
+        let id = self.new_unit(Unit::new(page, class, chunk, total, cut));
+        arena.set_owner(page, class, id);
+        let stretch = arena.stretch(page, is_span.then_some(size as usize));
+        for i in 1..stretch.pages {
+            arena.set_owner(PageId(page.0 + i), class, 0);
+        }
+        let start = arena.page_start(page);
+        let locator_of = |index: u32| Locator::from_offset(start + index as usize * chunk as usize);
+        // SAFETY: the chunk lies inside the unit, which is this shard's alone (the caller's word), and committed.
+        let item_of = |at| unsafe { ItemRef::checked(arena.base_of(at), chunk as usize) };
+        let (mut used, mut first_free, mut end) = (0, 0, cut);
+        while end > 0 {
+            let first = end.saturating_sub(WINDOW);
+            // What will be looked at is asked for a window before.
+            (first.saturating_sub(WINDOW)..first).for_each(|index| prefetch(arena.address(locator_of(index))));
+            (first..end).filter_map(|index| item_of(locator_of(index))).for_each(&mut soon);
+            for index in (first..end).rev() {
+                let locator = locator_of(index);
+                let is_used = match item_of(locator) {
+                    Some(item) => is_held(UnitId(id), locator, item)?,
+                    None => false,
+                };
+                if is_used {
+                    used += 1;
+                } else {
+                    // SAFETY: the chunk is this shard's, and nothing leads to it; no reference to it is left.
+                    unsafe { item::write_free(arena.base_of(locator), first_free) };
+                    first_free = index + 1;
+                }
+            }
+            end = first;
+        }
+        if used == 0 {
+            // What a reader held to the last, or nobody ever published: no item, and so no page.
+            self.forget_unit(id);
+            arena.disown(stretch);
+            return Ok(());
+        }
+        let unit = &mut self.units[id as usize];
+        (unit.used, unit.first_free) = (used, first_free);
+        if is_span {
+            let charge = arena.span_charge(size as usize);
+            self.owned_bytes += charge;
+            self.span_bytes += charge;
+            self.spans += 1;
+            return Ok(());
+        }
+        self.owned_bytes += arena.page_size() as u64;
+        let state = &mut self.classes[class.index()];
+        state.pages += 1;
+        state.used += used;
+        state.free += total - used;
+        if used < total {
+            self.link(id);
+        }
+        Ok(())
     }
 
     fn new_unit(&mut self, mut unit: Unit) -> u32 {

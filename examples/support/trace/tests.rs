@@ -29,6 +29,7 @@ fn csv_with_every_kind_of_header() {
         assert_eq!(parse(Format::Csv, format!("{header}{rows}").as_bytes()).unwrap(), expected, "{header}");
     }
     assert_eq!(parse(Format::Csv, b"key,colour,time\n5,red,3").unwrap(), [get(3000, 5, 1, 0)]);
+    assert_eq!(parse(Format::Csv, b"key,ttl\n5,\n").unwrap(), [get(0, 5, 1, 0)]);
     assert!(parse(Format::Csv, b"").unwrap().is_empty());
 }
 
