@@ -106,6 +106,9 @@
 //! [`CacheBuilder::follower`] makes a cache that takes them from another one. The module [`oplog`] has the records and
 //! the trait, [`storage`] says where files are.
 //!
+//! # Replicas
+//! With the feature `replication`, the module `replication` has a primary and its replicas, over any transport.
+//!
 //! # Protocols
 //! With the feature `memcached`, the module `protocol` answers memcached's protocol on a cache, for whoever owns the
 //! sockets.
@@ -169,6 +172,9 @@ pub mod policy;
 pub mod protocol;
 #[cfg(feature = "metrics")]
 mod publish;
+#[cfg(feature = "replication")]
+#[cfg_attr(docsrs, doc(cfg(feature = "replication")))]
+pub mod replication;
 mod shard;
 mod slab;
 #[cfg(feature = "snapshot")]
