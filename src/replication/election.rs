@@ -26,9 +26,7 @@ use crate::events::{EngineEvent, EngineEventKind, EventLog, EventSource};
 pub fn least_behind(replicas: &[ReplicaStatus]) -> Option<usize> {
     let share = |history: Option<u128>| replicas.iter().filter(|other| other.history == history).count();
     let have_data = replicas.iter().enumerate().filter(|(_, replica)| replica.history.is_some());
-    have_data
-        .max_by_key(|(at, replica)| (share(replica.history), replica.position, usize::MAX - at))
-        .map(|(at, _)| at)
+    have_data.max_by_key(|(at, replica)| (share(replica.history), replica.position, usize::MAX - at)).map(|(at, _)| at)
 }
 
 #[derive(Debug)]
@@ -51,7 +49,7 @@ struct Pointed {
 /// handle.point_to("other", &other)?;
 /// writer.cache().set(b"k", b"v")?;
 /// assert!(other.contains(b"k") && handle.node() == "other");
-/// let last = events.events(&EventFilter::new()).pop().unwrap();
+/// let last = events.query(&EventFilter::new()).pop().unwrap();
 /// assert_eq!(last.text, "Failover from master node one to replica node other completed.");
 /// # Ok::<(), larder::Error>(())
 /// ```

@@ -64,7 +64,9 @@ impl ReplicaReader {
         let why = match self.serving() {
             Serving::InSync => return Ok(&self.cache),
             Serving::Old if self.stale == StaleReads::Serve => return Ok(&self.cache),
-            Serving::Old => "the link to the primary is down, or a sync is under way, and old data are not to be served",
+            Serving::Old => {
+                "the link to the primary is down, or a sync is under way, and old data are not to be served"
+            }
             Serving::Loading => "a snapshot of the primary is being put in place",
             Serving::Nothing => "this replica has not been in sync yet",
         };

@@ -68,10 +68,18 @@ enum Stage {
     /// It has greeted.
     Greeting,
     /// A full sync was announced; a snapshot follows.
-    Expecting { history: u128 },
+    Expecting {
+        history: u128,
+    },
     /// It is coming in.
-    Receiving { history: u128, staged: Box<Staged> },
-    Following { records: Decoder, pushed: u64 },
+    Receiving {
+        history: u128,
+        staged: Box<Staged>,
+    },
+    Following {
+        records: Decoder,
+        pushed: u64,
+    },
 }
 
 /// A cache that follows another one.
@@ -111,6 +119,8 @@ pub struct Replica {
     partial_syncs: u32,
     last_error: Option<String>,
     buffers: Buffers,
+    /// Bytes that the decoder of frames takes.
+    decoder_bytes: u64,
 }
 
 impl Replica {
@@ -149,6 +159,7 @@ impl Replica {
             partial_syncs: 0,
             last_error: None,
             buffers: Buffers::new(cache)?,
+            decoder_bytes: 0,
             options,
         })
     }
@@ -254,7 +265,8 @@ impl Replica {
         // Taken out, for what it shows is borrowed from it.
         let mut decoder = std::mem::replace(&mut self.decoder, FrameDecoder::new(None));
         decoder.push(bytes);
-        let taken = self.hold(decoder.memory()).and_then(|()| {
+        self.decoder_bytes = decoder.memory();
+        let taken = self.hold().and_then(|()| {
             while let Some(message) = decoder.next()? {
                 self.act(message, now_ms)?;
             }
@@ -265,12 +277,12 @@ impl Replica {
     }
 
     /// Brings what the buffers take to the ledger.
-    fn hold(&mut self, decoder: u64) -> Result<()> {
+    fn hold(&mut self) -> Result<()> {
         let records = match &self.stage {
             Stage::Following { records, pushed } => pushed - records.offset(),
             _ => 0,
         };
-        self.buffers.hold(decoder + records + (self.out.capacity() + self.gathered.capacity()) as u64)
+        self.buffers.hold(self.decoder_bytes + records + (self.out.capacity() + self.gathered.capacity()) as u64)
     }
 
     fn act(&mut self, message: Message<'_>, now_ms: u64) -> Result<()> {
@@ -334,7 +346,8 @@ impl Replica {
             self.cache.emit(EngineEventKind::ReplicaKeepsData, &text);
         }
         self.keeps_data = true;
-        let text = "the primary came back empty; this replica keeps its data until it is promoted or told to accept that";
+        let text =
+            "the primary came back empty; this replica keeps its data until it is promoted or told to accept that";
         Error::new(ErrorKind::NotAllowed, text)
     }
 
@@ -382,7 +395,7 @@ impl Replica {
                 flush(&self.backlog, &mut self.gathered, &mut self.gathered_from, self.position);
             }
         }
-        self.hold(self.decoder.memory())
+        self.hold()
     }
 
     /// Gives the backlog what was gathered.
