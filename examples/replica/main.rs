@@ -1,5 +1,5 @@
-//! A primary and a replica, two processes over TCP on loopback: this one starts the other, writes for some seconds, breaks
-//! the connection once, shows how far behind the replica is, and ends when the replica has everything.
+//! A primary and a replica, two processes over TCP on loopback: this one starts the other, writes for some seconds,
+//! breaks the connection once, shows how far behind the replica is, and ends when the replica has everything.
 //!
 //! `cargo run --release --example replica --features replication [-- SECONDS]`
 

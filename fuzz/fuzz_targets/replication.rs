@@ -1,5 +1,5 @@
-//! Messages between primary and replica: no bytes make the decoder or either side panic, pieces of any size are read alike,
-//! and what a stranger sends never changes what a replica holds.
+//! Messages between primary and replica: no bytes make the decoder or either side panic, pieces of any size are read
+//! alike, and what a stranger sends never changes what a replica holds.
 //!
 //! The first byte chooses: bytes for the decoder, or frames made from the bytes for both sides.
 #![no_main]

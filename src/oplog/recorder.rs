@@ -393,8 +393,8 @@ impl Recorder {
         Ok(())
     }
 
-    /// Adds a log that was kept elsewhere, of the effects that made this cache what it is, and goes on with its numbers,
-    /// at `next`. False if there are logs already, which have numbers of their own.
+    /// Adds a log that was kept elsewhere, of the effects that made this cache what it is, and goes on with its
+    /// numbers, at `next`. False if there are logs already, which have numbers of their own.
     #[cfg(feature = "replication")]
     pub(crate) fn adopt(&self, log: Arc<dyn ReplicationLog>, next: u64) -> bool {
         let mut shipping = self.shipping.lock();

@@ -36,8 +36,8 @@ struct Pointed {
     automatic: bool,
 }
 
-/// Always the primary's cache, whoever that is: whoever promotes a replica [points](Self::point_to) it there. Clones are
-/// the same.
+/// Always the primary's cache, whoever that is: whoever promotes a replica [points](Self::point_to) it there. Clones
+/// are the same.
 ///
 /// # Examples
 /// ```

@@ -1,18 +1,19 @@
-//! Replication: one primary, up to five replicas, over any transport. Bytes in, bytes out, time passed in: no socket, no
-//! thread and no clock of its own.
+//! Replication: one primary, up to five replicas, over any transport. Bytes in, bytes out, time passed in: no socket,
+//! no thread and no clock of its own.
 //!
 //! ```text
 //!  writers ──► cache ──► effects ──► backlog ─┐                          ┌─► apply ──► follower ◄── readers
 //!                 └──► snapshot ──────────────┴─► Primary ◄─bytes─► Replica ─► staging ─► restore
 //! ```
 //! 1. A replica [connects](Replica::connect) and says which history its data belong to, and how far they go.
-//! 2. If the primary still has the records from there on, they follow: a partial sync. Else a snapshot follows, as bytes,
-//!    while writes go on, and then the records since. It is staged, verified as a whole, and only then put in place.
+//! 2. If the primary still has the records from there on, they follow: a partial sync. Else a snapshot follows, as
+//!    bytes, while writes go on, and then the records since. It is staged, verified as a whole, and only then put in
+//!    place.
 //! 3. The replica acknowledges what it has applied; the primary pings once a second. Whoever hears nothing for the
 //!    [time-out](PrimaryOptions::timeout_ms) gives the link up, and the replica connects anew.
 //!
-//! Links may lose, repeat, reorder, delay and change bytes: frames notice it, the link is given up, and the next one goes
-//! on where this one ended. `docs/replication-protocol.md` has the messages byte by byte, and what is promised.
+//! Links may lose, repeat, reorder, delay and change bytes: frames notice it, the link is given up, and the next one
+//! goes on where this one ended. `docs/replication-protocol.md` has the messages byte by byte, and what is promised.
 //!
 //! | file | what |
 //! |---|---|

@@ -88,8 +88,8 @@ impl PrimaryOptions {
         self
     }
 
-    /// Writes are refused while fewer than `count` replicas are good (`min-slaves-to-write`): in sync, and heard of in the
-    /// last `max_lag_ms` milliseconds (`min-slaves-max-lag`). With 0 for either, never. Default: never.
+    /// Writes are refused while fewer than `count` replicas are good (`min-slaves-to-write`): in sync, and heard of
+    /// in the last `max_lag_ms` milliseconds (`min-slaves-max-lag`). With 0 for either, never. Default: never.
     ///
     /// # Examples
     /// See [`PrimaryOptions`].
@@ -174,8 +174,8 @@ pub struct ReplicaOptions {
 }
 
 impl ReplicaOptions {
-    /// A replica of this name, which is cut after 255 bytes: serves old data while it is not in sync, keeps a backlog of
-    /// 1 MiB, and has a time-out of a minute. A second link of the same name takes the place of the first.
+    /// A replica of this name, which is cut after 255 bytes: serves old data while it is not in sync, keeps a backlog
+    /// of 1 MiB, and has a time-out of a minute. A second link of the same name takes the place of the first.
     ///
     /// # Examples
     /// See [`ReplicaOptions`].
@@ -203,8 +203,8 @@ impl ReplicaOptions {
         self
     }
 
-    /// What [readers](super::ReplicaReader) get while the link is down or a sync is under way. Default: the data that are
-    /// there. While a snapshot is being put in place, it is an error in any case.
+    /// What [readers](super::ReplicaReader) get while the link is down or a sync is under way. Default: the data that
+    /// are there. While a snapshot is being put in place, it is an error in any case.
     ///
     /// # Examples
     /// See [`ReplicaOptions`].
@@ -214,8 +214,8 @@ impl ReplicaOptions {
         self
     }
 
-    /// Where a snapshot is kept until it is whole: a folder, say. Default: in memory, on the cache's ledger, where it has
-    /// to fit beside the data that are there.
+    /// Where a snapshot is kept until it is whole: a folder, say. Default: in memory, on the cache's ledger, where it
+    /// has to fit beside the data that are there.
     ///
     /// # Examples
     /// ```

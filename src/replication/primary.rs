@@ -179,9 +179,9 @@ impl Primary {
     /// Takes bytes that came from a replica.
     ///
     /// # Errors
-    /// [`ErrorKind::Damaged`] if they are not those of the protocol; [`ErrorKind::NotAllowed`] if they come out of turn,
-    /// or all places are taken; [`ErrorKind::OutOfMemory`] if there is no room for them. The link is closed then; the
-    /// primary goes on.
+    /// [`ErrorKind::Damaged`] if they are not those of the protocol; [`ErrorKind::NotAllowed`] if they come out of
+    /// turn, or all places are taken; [`ErrorKind::OutOfMemory`] if there is no room for them. The link is closed
+    /// then; the primary goes on.
     ///
     /// # Examples
     /// See [the module](super).
@@ -386,8 +386,8 @@ impl Primary {
         links.filter_map(|link| (link.silent_ms(now_ms) <= most).then_some(())).count()
     }
 
-    /// Number of the next effect: all before it are in the cache. A program that waits for replicas (WAIT) notes it after
-    /// a write, and asks for [`acknowledged`](Self::acknowledged).
+    /// Number of the next effect: all before it are in the cache. A program that waits for replicas (WAIT) notes it
+    /// after a write, and asks for [`acknowledged`](Self::acknowledged).
     ///
     /// # Examples
     /// See [`acknowledged`](Self::acknowledged).

@@ -51,8 +51,8 @@ impl ReplicaReader {
         all[usize::from(self.serving.load(Acquire)).min(3)]
     }
 
-    /// The cache, to read from. Ask each time: what it answers is true for now. (A read that began before a snapshot was
-    /// put in place may miss.)
+    /// The cache, to read from. Ask each time: what it answers is true for now. (A read that began before a snapshot
+    /// was put in place may miss.)
     ///
     /// # Errors
     /// [`ErrorKind::NotInSync`] if there is nothing yet, a snapshot is being put in place, or, with

@@ -3,8 +3,8 @@
 //! Invariants:
 //! 1. `history` and `position` say what the cache holds: all effects of that history before that position, and nothing
 //!    else. With no history it holds nothing that may be shown as anybody's.
-//! 2. A snapshot changes nothing before all of it has come and was verified. One that fails later leaves the cache empty
-//!    and without a history.
+//! 2. A snapshot changes nothing before all of it has come and was verified. One that fails later leaves the cache
+//!    empty and without a history.
 //! 3. Records are applied one by one, whole; the backlog has the last of them, under the primary's numbers.
 
 use std::sync::Arc;
@@ -239,9 +239,9 @@ impl Replica {
     ///
     /// # Errors
     /// [`ErrorKind::Damaged`] if they are not those of the protocol; [`ErrorKind::NotAllowed`] if the primary refuses;
-    /// [`ErrorKind::OutOfMemory`] and the like if there is no room; [`ErrorKind::Storage`] if a snapshot cannot be kept;
-    /// [`ErrorKind::RestoreFailed`] if it does not fit. The link is given up then, and the data are as they were, but for
-    /// a restore that failed half way: then there are none.
+    /// [`ErrorKind::OutOfMemory`] and the like if there is no room; [`ErrorKind::Storage`] if a snapshot cannot be
+    /// kept; [`ErrorKind::RestoreFailed`] if it does not fit. The link is given up then, and the data are as they
+    /// were, but for a restore that failed half way: then there are none.
     ///
     /// # Examples
     /// See [the module](super).

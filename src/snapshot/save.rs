@@ -217,8 +217,8 @@ impl SnapshotRun {
         }
     }
 
-    /// Number of the first effect that is not in it: it and those after it have to be done over the snapshot to have what
-    /// the cache has become since. 0 for a cache without a log.
+    /// Number of the first effect that is not in it: it and those after it have to be done over the snapshot to have
+    /// what the cache has become since. 0 for a cache without a log.
     ///
     /// # Examples
     /// ```

@@ -28,7 +28,9 @@ fn run(seed: u64) -> World {
                     world.step();
                 }
                 // Nobody has lost anything to it; one of those takes its place, if one has anything.
-                world.fail_over(false);
+                if !world.fail_over(false) {
+                    world.accept_empty();
+                }
             }
             _ => {}
         }

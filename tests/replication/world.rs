@@ -1,5 +1,5 @@
-//! A small world: one primary and three replicas, on links that are as good or bad as a seed says, and what the primary has
-//! held at each position.
+//! A small world: one primary and three replicas, on links that are as good or bad as a seed says, and what the
+//! primary has held at each position.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
@@ -405,6 +405,11 @@ impl World {
             assert_eq!(contents(&self.followers[n].cache), held, "seed {}: replica {n}", self.seed);
             self.count(n);
         }
+    }
+
+    /// Nobody has whole data: the old data of one that stepped down are given up.
+    pub fn accept_empty(&mut self) {
+        self.followers.iter_mut().for_each(|follower| follower.replica.accept_empty());
     }
 
     pub fn status(&mut self) -> String {
