@@ -8,14 +8,14 @@ use larder::replication::{LinkId, Primary, PrimaryOptions, Replica, ReplicaOptio
 use larder::snapshot::SnapshotOptions;
 use larder::{Cache, Maintenance, ManualClock, SetOptions};
 
-pub const START: u64 = 1_700_000_000_000;
+pub(crate) const START: u64 = 1_700_000_000_000;
 const KEYS: u64 = 24;
 
 /// SplitMix64.
-pub struct Rng(pub u64);
+pub(crate) struct Rng(pub(crate) u64);
 
 impl Rng {
-    pub fn below(&mut self, n: u64) -> u64 {
+    pub(crate) fn below(&mut self, n: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -72,8 +72,8 @@ struct Connection {
     down: Pipe,
 }
 
-pub struct Follower {
-    pub replica: Replica,
+pub(crate) struct Follower {
+    pub(crate) replica: Replica,
     cache: Cache,
     clock: ManualClock,
     skew: i64,
@@ -82,23 +82,23 @@ pub struct Follower {
 
 type Contents = BTreeMap<(u8, String), Vec<u8>>;
 
-pub struct World {
-    pub rng: Rng,
+pub(crate) struct World {
+    pub(crate) rng: Rng,
     seed: u64,
-    pub now: u64,
-    pub is_bad: bool,
-    pub primary: Option<Primary>,
+    pub(crate) now: u64,
+    pub(crate) is_bad: bool,
+    pub(crate) primary: Option<Primary>,
     cache: Cache,
     clock: ManualClock,
     /// Bytes of the backlog, and of memory.
     sizes: (u64, u64),
-    pub followers: Vec<Follower>,
+    pub(crate) followers: Vec<Follower>,
     /// What keys without an end had, by history and position.
     held: HashMap<u128, BTreeMap<u64, Contents>>,
     ever: HashSet<(u8, String, Vec<u8>)>,
-    pub full_syncs: u32,
-    pub partial_syncs: u32,
-    pub checks: u64,
+    pub(crate) full_syncs: u32,
+    pub(crate) partial_syncs: u32,
+    pub(crate) checks: u64,
     drawn: u64,
 }
 
@@ -122,7 +122,7 @@ fn without_end(mut contents: Contents) -> Contents {
 }
 
 impl World {
-    pub fn new(seed: u64) -> World {
+    pub(crate) fn new(seed: u64) -> World {
         let mut rng = Rng(seed);
         let sizes = (1 << (10 + rng.below(8)), 4 << 20);
         let clock = ManualClock::new(START);
@@ -192,7 +192,7 @@ impl World {
     }
 
     /// A write, of whatever kind.
-    pub fn write(&mut self) {
+    pub(crate) fn write(&mut self) {
         let (cache, rng) = (self.cache.clone(), &mut self.rng);
         let all = keys();
         let (namespace, key) = all[rng.below(KEYS) as usize].clone();
@@ -233,7 +233,7 @@ impl World {
     }
 
     /// Some milliseconds pass: bytes move, machines work, some fail.
-    pub fn step(&mut self) {
+    pub(crate) fn step(&mut self) {
         self.now += 1 + self.rng.below(40);
         if self.rng.percent(1) {
             self.now += self.rng.below(7_000);
@@ -333,7 +333,7 @@ impl World {
     }
 
     /// A replica's machine goes down and comes back with nothing.
-    pub fn crash_replica(&mut self, n: usize) {
+    pub(crate) fn crash_replica(&mut self, n: usize) {
         self.count(n);
         if let (Some(primary), Some(connection)) = (&mut self.primary, &self.followers[n].connection) {
             primary.disconnect(connection.link);
@@ -342,7 +342,7 @@ impl World {
     }
 
     /// The primary's machine goes down and comes back with nothing, as the primary.
-    pub fn restart_primary_empty(&mut self) {
+    pub(crate) fn restart_primary_empty(&mut self) {
         self.cut_all();
         self.primary = None;
         self.cache = build(&self.clock, self.sizes.1, false);
@@ -352,7 +352,7 @@ impl World {
     }
 
     /// The primary goes down, or steps down, and the least lagging replica takes its place. False if none can.
-    pub fn fail_over(&mut self, steps_down: bool) -> bool {
+    pub(crate) fn fail_over(&mut self, steps_down: bool) -> bool {
         let all: Vec<_> = self.followers.iter().map(|follower| follower.replica.status(self.now)).collect();
         let Some(n) = least_behind(&all) else { return false };
         self.count(n);
@@ -382,7 +382,7 @@ impl World {
     }
 
     /// Everything is well from now on: all come to what the primary has.
-    pub fn converge(&mut self) {
+    pub(crate) fn converge(&mut self) {
         self.is_bad = false;
         self.cut_all();
         for round in 0.. {
@@ -408,11 +408,11 @@ impl World {
     }
 
     /// Nobody has whole data: the old data of one that stepped down are given up.
-    pub fn accept_empty(&mut self) {
+    pub(crate) fn accept_empty(&mut self) {
         self.followers.iter_mut().for_each(|follower| follower.replica.accept_empty());
     }
 
-    pub fn status(&mut self) -> String {
+    pub(crate) fn status(&mut self) -> String {
         let all: Vec<_> = self.followers.iter().map(|follower| follower.replica.status(self.now)).collect();
         let reports = self.primary.as_mut().map(|primary| primary.replicas(self.now));
         format!("{all:#?} {reports:#?}")
