@@ -72,7 +72,7 @@ impl Staged {
             ));
         }
         self.file = None;
-        cache.restore_from(&*self.storage, &self.name, &RestoreOptions::new()).map(|_| ())
+        cache.restore_any(&*self.storage, &self.name, &RestoreOptions::new(), |_| {}).map(|_| ())
     }
 }
 
