@@ -5,7 +5,7 @@
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use larder::{Cache, CacheBuilder, ErrorKind, EvictionPolicy, Maintenance, ManualClock, SetOptions};
+use larder::{Automove, Cache, CacheBuilder, ErrorKind, EvictionPolicy, Maintenance, ManualClock, SetOptions};
 
 /// One shard of small pages, nothing of its own going on.
 fn builder(max_memory: u64, page_size: usize, policy: EvictionPolicy) -> CacheBuilder {
@@ -272,4 +272,73 @@ fn a_value_is_there_right_after_it_was_stored() {
         assert_eq!(cache.read(&i.to_le_bytes(), |value| value[0]), Some(i as u8), "{i}");
     }
     cache.check_invariants();
+}
+
+/// A limit that is lowered far takes the index along, instead of all items for the sake of a table that is too large.
+#[test]
+fn a_limit_lowered_far_leaves_a_cache_that_works() {
+    let cache = builder(48 << 20, 64 << 10, EvictionPolicy::Default).build().unwrap();
+    (0..300_000u32).for_each(|i| cache.set(&i.to_le_bytes(), &[1; 100]).unwrap());
+    cache.set_max_memory(2 << 20).unwrap();
+    let memory = cache.memory();
+    // A page over it at most.
+    assert!(memory.used <= (2 << 20) + (64 << 10) && memory.items > 8_000, "{memory:?}");
+    (0..10_000u32).for_each(|i| cache.set(&i.to_be_bytes(), &[2; 100]).unwrap());
+    cache.check_invariants();
+}
+
+/// A policy that may evict few of the items remembers few, and does not evict them to remember more.
+#[test]
+fn few_that_may_leave_are_not_eaten_by_what_is_remembered() {
+    for policy in [EvictionPolicy::VolatileDefault, EvictionPolicy::VolatileLru] {
+        let cache = builder(4 << 20, 16 << 10, policy).build().unwrap();
+        let hour = SetOptions::new().ttl(Duration::from_secs(3600));
+        let mut key = 0u32;
+        loop {
+            key += 1;
+            let options = if key.is_multiple_of(100) { hour } else { SetOptions::new() };
+            if cache.set_with(&key.to_le_bytes(), &[1; 100], &options).is_err() || cache.stats().evictions > 0 {
+                break;
+            }
+        }
+        for i in 0..10_000u32 {
+            cache.set_with(&(key + 1 + i).to_le_bytes(), &[2; 100], &hour).unwrap();
+        }
+        cache.check_invariants();
+    }
+}
+
+/// While all items may leave nothing is refused, however much smaller the new ones are.
+#[test]
+fn smaller_items_find_places_in_the_index() {
+    for policy in [EvictionPolicy::VolatileDefault, EvictionPolicy::VolatileLru, EvictionPolicy::VolatileRandom] {
+        let cache = builder(16 << 20, 16 << 10, policy).build().unwrap();
+        let hour = SetOptions::new().ttl(Duration::from_secs(3600));
+        for (length, count) in [(2000, 12_000u64), (8, 300_000)] {
+            for i in 0..count {
+                cache.set_with(&((length as u64) << 32 | i).to_le_bytes(), &vec![1; length], &hour).unwrap();
+            }
+        }
+        cache.check_invariants();
+    }
+}
+
+/// Where items leave within their class, the default policy ages all the same: items that are not used any more go.
+#[test]
+fn values_age_within_their_class() {
+    let hits = |automove| {
+        let cache = builder(1 << 20, 4096, EvictionPolicy::Default).automove(automove).build().unwrap();
+        let (mut hits, mut state) = (0, 1u64);
+        for step in 0..200_000u64 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            // Keys near the front of a window that moves on.
+            let (a, b) = (state >> 33, state >> 3 & 0xffff);
+            let key = step / 8 + (a % 6000) * b / 0x1_0000;
+            hits += u64::from(cache.read(&key.to_le_bytes(), |_| ()).is_some());
+            cache.set(&key.to_le_bytes(), &[1; 100]).unwrap();
+        }
+        hits
+    };
+    let (always, slow, off) = (hits(Automove::Always), hits(Automove::Slow), hits(Automove::Off));
+    assert!(slow * 100 > always * 95 && off * 100 > always * 95, "{always} {slow} {off}");
 }

@@ -94,7 +94,10 @@ impl Stretch {
 
 /// Plays all phases; the worst difference to a fresh cache is what is judged.
 pub(crate) fn sizes_change(scale: &Scale, limit: u64, share_least: f64) -> Result<Measured, Failure> {
+    let full_limit = limit;
     let limit = scale.of(limit).max(LEAST_LIMIT);
+    // A smaller cache keeps what smaller ones have to.
+    let share_least = if limit < full_limit { LIMITS[0].2 } else { share_least };
     let noise = measure::noise(20_000);
     let cache = measure::cache(limit)?;
     Phase::new(0, limit, SIZES[0]).play(&cache, &noise, |stretch| stretch.bytes_set < 2 * limit);

@@ -117,6 +117,10 @@ struct Upkeeper {
 /// How long the maintenance thread sleeps between looks.
 const TICK: Duration = Duration::from_millis(100);
 
+/// The part of its share of a core that maintenance aims at: a step that takes longer than it was given, at the end of
+/// a stretch of work, stays within the share then.
+const AIM: f64 = 0.97;
+
 impl Upkeeper {
     fn start(engine: &Arc<Engine>, share: f64, name: &str) -> Result<Upkeeper> {
         let stop = Arc::new((Mutex::new(false), Condvar::new()));
@@ -124,7 +128,7 @@ impl Upkeeper {
         let thread = std::thread::Builder::new()
             .name(format!("{name}-upkeep"))
             .stack_size(256 << 10)
-            .spawn(move || Self::run(&theirs, &engine, CpuShare::new(share)))
+            .spawn(move || Self::run(&theirs, &engine, CpuShare::new(share * AIM)))
             .map_err(|e| {
                 Error::os("cannot start the maintenance thread; build with Maintenance::Manual to do without", e)
             })?;

@@ -289,8 +289,9 @@ impl SetOptions {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SetOutcome {
-    /// Whether it is stored: no if the condition did not hold, or if the policy turned a new key away at once because
-    /// it takes so much room that what would have to leave for it is worth more.
+    /// Whether it is stored: no if the condition did not hold, or if the policy turned a new key away because it takes
+    /// so much room that what would have to leave for it is worth more. That is judged for each item that leaves: some
+    /// may have left before one was found that is worth more.
     pub stored: bool,
     /// Whether there was a value of this key.
     pub existed: bool,

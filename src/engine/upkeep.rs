@@ -279,13 +279,18 @@ impl Engine {
         while ledger.excess() > 0 && stuck < 3 {
             let before = ledger.used();
             for shard in &self.shards {
-                // Evictions do not free a page each time: some rounds a shard before it is called stuck.
-                for _ in 0..256 {
+                // Evictions do not free a page each time: some rounds a shard before it is called stuck. A table that
+                // shrinks gives its memory back at the end, which surely comes.
+                let mut rounds = 0;
+                while rounds < 256 {
                     if ledger.excess() == 0 || enough() {
                         return;
                     }
                     let used = ledger.used();
-                    let progress = shard.lock(&self.ctx).give_back();
+                    let mut locked = shard.lock(&self.ctx);
+                    let progress = locked.give_back();
+                    rounds += u32::from(!locked.is_shrinking());
+                    drop(locked);
                     if progress != crate::shard::Progress::Made || ledger.used() < used {
                         break;
                     }

@@ -131,6 +131,11 @@ impl Table {
         to == 0
     }
 
+    /// The first home that the small size does not count for yet, while the size changes.
+    pub(crate) fn pointer(&self) -> u64 {
+        self.sizes().2
+    }
+
     /// Takes up to `homes` steps of shrinking; true when it is complete.
     pub(crate) fn shrink_step(
         &self,

@@ -51,6 +51,15 @@ pub(crate) trait Store {
     type Handle: Copy + PartialEq + std::fmt::Debug;
     /// Number of items stored (eligible or not).
     fn items(&self) -> u64;
+    /// Number of items that may leave.
+    fn eligible(&self) -> u64 {
+        self.items()
+    }
+    /// Whether the victim is chosen among all items, or among those that always compete with each other: only then its
+    /// worth is a measure for the rest. Where a page of one size is to be freed, the last victims may be worth much.
+    fn is_measure(&self) -> bool {
+        true
+    }
     /// Sum of the sizes of all items stored.
     fn used(&self) -> u64;
     /// What `used` may reach.

@@ -127,6 +127,8 @@ pub(crate) struct Core {
     pub(crate) chunk_bytes: u64,
     /// Those with a deadline or idle time.
     pub(crate) volatile_items: u64,
+    /// Victims of one class are asked for, to free a page of it.
+    pub(crate) gathering: bool,
     pub(crate) tallies: Vec<Tally>,
     pub(crate) counts: ShardCounts,
     /// Which way a resize of the table goes, while there is one.
@@ -181,6 +183,7 @@ impl Shard {
             items: 0,
             chunk_bytes: 0,
             volatile_items: 0,
+            gathering: false,
             tallies: Vec::new(),
             counts: ShardCounts::default(),
             growing: true,

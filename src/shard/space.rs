@@ -126,6 +126,8 @@ impl Locked<'_> {
             volatile_only,
             class,
             draws: draws_for(self.ctx.samples()),
+            volatile_items: core.volatile_items,
+            is_measure: !core.gathering,
         };
         f(&mut core.policy, &self.shard.shared, &view)
     }
@@ -387,7 +389,7 @@ impl Locked<'_> {
     }
 
     /// Evicts the policy's victim.
-    fn evict(&mut self, within: Option<ClassId>, arrival: Option<&Arrival>) -> Progress {
+    pub(super) fn evict(&mut self, within: Option<ClassId>, arrival: Option<&Arrival>) -> Progress {
         self.evict_one(within, arrival).map_or_else(|why| why, |_| Progress::Made)
     }
 
@@ -592,16 +594,17 @@ impl Locked<'_> {
         if self.core.slab.classes[class.index()].pages < 2 {
             return false;
         }
+        self.core.gathering = true;
         for _ in 0..VICTIMS_OF_CLASS {
             self.settle_limbo();
-            if self.core.slab.classes[class.index()].free >= per_page {
-                return true;
-            }
-            if self.evict(Some(class), None) != Progress::Made {
-                return false;
+            let is_enough = self.core.slab.classes[class.index()].free >= per_page;
+            if is_enough || self.evict(Some(class), None) != Progress::Made {
+                break;
             }
         }
-        false
+        self.core.gathering = false;
+        self.settle_limbo();
+        self.core.slab.classes[class.index()].free >= per_page
     }
 
     /// Empties the page with the fewest live bytes. Not the page of the newest item: it would be gone as soon as it is

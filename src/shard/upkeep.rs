@@ -11,6 +11,11 @@ use crate::trace::note;
 const TABLE_EVERY: u32 = 4;
 /// Home buckets that one look moves, when the table is on its way to another size.
 const HOMES: u64 = 32;
+/// Items that are moved for a smaller table at once, where memory is waited for, and looks at the table, at most.
+const ITEMS_SHRUNK: u64 = 1_500;
+const STEPS_SHRUNK: u64 = 256;
+/// Items that leave at once, at most, for one that finds no place in a full table.
+const PLACES_MADE: u32 = 64;
 /// The table grows at this many items a hundred slots.
 const GROW_AT: u64 = 90;
 /// At this many, an item may find no place.
@@ -98,7 +103,37 @@ impl Locked<'_> {
         if self.ctx.arena.ledger.excess() == 0 {
             return Progress::Made;
         }
+        // Items that leave make the table too large, and it would stay so: whoever waits for memory writes nothing.
+        if self.shrink_table() {
+            return Progress::Made;
+        }
         self.make_space(None, None)
+    }
+
+    /// Whether the table is on its way to a smaller size.
+    pub(crate) fn is_shrinking(&self) -> bool {
+        self.shard.table.is_resizing() && !self.core.growing
+    }
+
+    /// Takes a table that is larger than its items need some steps on its way to a smaller size, as many as move a
+    /// bounded number of items. False if it is none.
+    fn shrink_table(&mut self) -> bool {
+        if self.has_sizing() && !self.shard.table.is_resizing() {
+            self.size_table();
+        }
+        if self.core.adopting.is_some() || !self.is_shrinking() {
+            return false;
+        }
+        let items_a_step = HOMES * 7 * self.load() / 100;
+        for _ in 0..(ITEMS_SHRUNK / items_a_step.max(1)).clamp(1, STEPS_SHRUNK) {
+            let pointer = self.shard.table.pointer();
+            self.size_table();
+            // One that is full just there waits for an item to leave.
+            if !self.is_shrinking() || self.shard.table.pointer() == pointer {
+                return !self.is_shrinking();
+            }
+        }
+        true
     }
 
     fn load(&self) -> u64 {
@@ -129,8 +164,15 @@ impl Locked<'_> {
             if self.core.adopting.is_none() && !self.shard.table.is_resizing() {
                 self.begin_growth();
             }
-            if self.core.may_refuse() && full(self) {
-                return Err(index_is_full().into());
+            if self.core.may_refuse() {
+                for _ in 0..PLACES_MADE {
+                    if !full(self) || self.evict(None, None) != Progress::Made {
+                        break;
+                    }
+                }
+                if full(self) {
+                    return Err(index_is_full().into());
+                }
             }
         }
         Ok(())

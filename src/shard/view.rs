@@ -25,6 +25,9 @@ pub(crate) struct View<'a> {
     pub(crate) used: u64,
     pub(crate) capacity: u64,
     pub(crate) volatile_only: bool,
+    pub(crate) volatile_items: u64,
+    /// See [`Store::is_measure`].
+    pub(crate) is_measure: bool,
     /// Only items of this class.
     pub(crate) class: Option<ClassId>,
     /// Draws for a victim.
@@ -111,6 +114,14 @@ impl Store for View<'_> {
 
     fn items(&self) -> u64 {
         self.items
+    }
+
+    fn eligible(&self) -> u64 {
+        if self.volatile_only { self.volatile_items } else { self.items }
+    }
+
+    fn is_measure(&self) -> bool {
+        self.is_measure
     }
 
     fn used(&self) -> u64 {
