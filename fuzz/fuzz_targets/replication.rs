@@ -40,12 +40,13 @@ fn message(bytes: &[u8]) -> Message<'_> {
     let (kind, rest) = bytes.split_first().map_or((0, bytes), |(kind, rest)| (*kind, rest));
     let number = rest.iter().take(8).fold(0u64, |sum, &b| sum << 8 | u64::from(b));
     match kind % 11 {
-        0 => Message::Hello { history: number.into(), position: number, name: "r" },
+        0 => Message::Hello { history: number.into(), position: number, is_external: kind & 16 != 0, name: "r" },
         1 => Message::Welcome {
             is_full: kind & 16 != 0,
             began_empty: kind & 32 != 0,
             may_empty: kind & 64 != 0,
             history: number.into(),
+            origin: number.into(),
             position: number,
         },
         2 => Message::Proceed,

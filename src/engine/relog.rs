@@ -323,15 +323,6 @@ impl Engine {
         self.ctx.effects.tell(EngineEventKind::LogRewriteFailed, &error.to_string(), now_ms);
     }
 
-    /// Tells the logs of planned clears once more, for who follows from a snapshot: those are not in it.
-    #[cfg(feature = "replication")]
-    pub(crate) fn repeat_plans(&self) {
-        for (at, namespace) in self.planned_clears() {
-            let at_ms = self.ctx.to_unix(at);
-            self.ctx.effects.record(&Effect::ClearAt { namespace, at_ms }, &mut None);
-        }
-    }
-
     /// Writes the time into the log.
     pub(crate) fn stamp_log(&self) -> Result<()> {
         self.ctx.check_log()?;

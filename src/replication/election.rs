@@ -12,6 +12,7 @@ use crate::events::{EngineEvent, EngineEventKind, EventLog, EventSource};
 
 /// The replica that is the least behind, as its place in the slice: of those that have whole data, and of the history
 /// that most of them have, the one with the highest position; the first of several. None if no one has data.
+/// [External](super::ReplicaOptions::external) replicas are never chosen, and do not count.
 ///
 /// Positions of different histories cannot be compared, so a replica of another history is never chosen before one of
 /// the history that more have.
@@ -24,8 +25,9 @@ use crate::events::{EngineEvent, EngineEventKind, EventLog, EventSource};
 /// # Ok::<(), larder::Error>(())
 /// ```
 pub fn least_behind(replicas: &[ReplicaStatus]) -> Option<usize> {
-    let share = |history: Option<u128>| replicas.iter().filter(|other| other.history == history).count();
-    let have_data = replicas.iter().enumerate().filter(|(_, replica)| replica.history.is_some());
+    let may = |replica: &ReplicaStatus| replica.history.is_some() && !replica.is_external;
+    let share = |history| replicas.iter().filter(|other| may(other) && other.history == history).count();
+    let have_data = replicas.iter().enumerate().filter(|(_, replica)| may(replica));
     have_data.max_by_key(|(at, replica)| (share(replica.history), replica.position, usize::MAX - at)).map(|(at, _)| at)
 }
 
@@ -101,26 +103,26 @@ impl PrimaryHandle {
     /// Makes failover automatic.
     ///
     /// # Errors
-    /// [`ErrorKind::NotAllowed`] if no replica follows, or if the cache has an append-only file: a primary that comes
+    /// [`ErrorKind::NotAllowed`] if no replica follows that may take the primary's place, or if the cache has an append-only file: a primary that comes
     /// back from its own log, and a replica that took its place, would be two.
     ///
     /// # Examples
     /// ```
     /// use larder::{Cache, EventLog, replication::{Primary, PrimaryHandle, PrimaryOptions}};
     /// let cache = Cache::new(1 << 20)?;
-    /// let mut primary = Primary::new(&cache, PrimaryOptions::new())?;
+    /// let primary = Primary::new(&cache, PrimaryOptions::new())?;
     /// let handle = PrimaryHandle::new("group", "one", &cache, EventLog::new(10));
-    /// assert!(handle.set_automatic(&mut primary, 0).is_err());
+    /// assert!(handle.set_automatic(&primary).is_err());
     /// assert!(!handle.is_automatic());
     /// # Ok::<(), larder::Error>(())
     /// ```
-    pub fn set_automatic(&self, primary: &mut Primary, now_ms: u64) -> Result<()> {
+    pub fn set_automatic(&self, primary: &Primary) -> Result<()> {
         if primary.cache().append_file().is_some() {
             let text = "the append-only file and automatic failover exclude each other: stop the file first";
             return Err(Error::new(ErrorKind::NotAllowed, text));
         }
-        if !primary.has_active_replica(now_ms) {
-            return Err(Error::new(ErrorKind::NotAllowed, "automatic failover needs a replica that follows"));
+        if !primary.has_active_replica() {
+            return Err(Error::new(ErrorKind::NotAllowed, "automatic failover needs a replica that follows, and is not external"));
         }
         self.pointed.write().automatic = true;
         Ok(())

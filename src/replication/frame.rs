@@ -85,6 +85,8 @@ pub struct FrameDecoder {
     used: usize,
     number: u32,
     link: Option<u64>,
+    /// The longest payload.
+    most: usize,
 }
 
 impl FrameDecoder {
@@ -93,7 +95,12 @@ impl FrameDecoder {
     /// # Examples
     /// See [`FrameEncoder`].
     pub fn new(link: Option<u64>) -> FrameDecoder {
-        FrameDecoder { buffer: Vec::new(), used: 0, number: 0, link }
+        Self::limited(link, MAX_PAYLOAD)
+    }
+
+    /// The same where no payload is longer than `most` bytes.
+    pub(super) fn limited(link: Option<u64>, most: usize) -> FrameDecoder {
+        FrameDecoder { buffer: Vec::new(), used: 0, number: 0, link, most }
     }
 
     /// The link's number, once it is known.
@@ -138,8 +145,8 @@ impl FrameDecoder {
         let Some(head) = bytes.first_chunk::<HEAD>() else { return Ok(None) };
         let four = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
         let len = four(0) as usize;
-        if len > MAX_PAYLOAD {
-            return Err(damaged(format!("a frame of {len} bytes; the most is {MAX_PAYLOAD}")));
+        if len > self.most {
+            return Err(damaged(format!("a frame of {len} bytes; the most is {}", self.most)));
         }
         let Some(frame) = bytes.get(..HEAD + len) else { return Ok(None) };
         if checksum(frame) != four(4) {

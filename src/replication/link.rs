@@ -6,12 +6,16 @@
 //!                                           ▲ snapshot failed │
 //!                                           └────────────────┘
 //! ```
+//! From each of them to Closed, in which nothing is kept but output that says why.
+
+use std::sync::Arc;
 
 use super::frame::{FrameDecoder, FrameEncoder};
 use super::message::{MAX_TEXT, Message};
 use super::{Buffers, PING_MS, Since};
 use crate::api::Cache;
 use crate::error::{Error, Result};
+use crate::oplog::Backlog;
 use crate::snapshot::SnapshotRun;
 use crate::storage::crc32c;
 
@@ -19,6 +23,8 @@ use crate::storage::crc32c;
 pub(super) const PIECE: usize = 16 << 10;
 /// Steps of a snapshot in one call.
 const STEPS: u32 = 256;
+/// The longest payload that a replica sends: a stranger does not make a primary keep more.
+const MOST_FROM_REPLICA: usize = 4 << 10;
 
 /// The number of a link, given by [`Primary::connect`](super::Primary::connect).
 ///
@@ -66,6 +72,8 @@ pub struct ReplicaReport {
     pub link: LinkId,
     /// Its name; empty before it has said it.
     pub name: String,
+    /// Whether it never takes the primary's place by itself ([`external`](super::ReplicaOptions::external)).
+    pub is_external: bool,
     /// What the link is doing.
     pub state: LinkState,
     /// Number of the first record that it has not acknowledged.
@@ -94,31 +102,48 @@ pub(super) struct Sending {
 pub(super) enum Stage {
     Greeting,
     Deciding,
-    Waiting { not_before_ms: u64 },
+    Waiting {
+        not_before_ms: u64,
+    },
     Sending(Box<Sending>),
-    Streaming { next: u64 },
+    Streaming {
+        /// Number of the first record that was to be sent.
+        from: u64,
+        /// Of the next one.
+        next: u64,
+    },
+    Closed,
+}
+
+/// Counts as a reader of the backlog while it lives.
+#[derive(Debug)]
+struct Reading(Arc<Backlog>);
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        self.0.remove_reader();
+    }
 }
 
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) id: LinkId,
     pub(super) name: String,
+    pub(super) is_external: bool,
     pub(super) stage: Stage,
     pub(super) decoder: FrameDecoder,
     encoder: FrameEncoder,
     out: Vec<u8>,
     /// Bytes of `out` that the transport has.
     gone: usize,
-    pub(super) is_closed: bool,
     heard: Since,
     pinged: Since,
-    pub(super) acknowledged: Option<u64>,
+    acknowledged: Option<u64>,
     /// The ping's time that came back last.
     echoed_ms: Option<u64>,
     /// Whether it has acknowledged since it streams.
     pub(super) is_online: bool,
-    /// Whether the backlog counts it as a reader.
-    pub(super) is_reader: bool,
+    reading: Option<Reading>,
     pub(super) full_syncs: u32,
     buffers: Buffers,
 }
@@ -128,18 +153,18 @@ impl Link {
         Ok(Link {
             id,
             name: String::new(),
+            is_external: false,
             stage: Stage::Greeting,
-            decoder: FrameDecoder::new(None),
+            decoder: FrameDecoder::limited(None, MOST_FROM_REPLICA),
             encoder: FrameEncoder::new(0),
             out: Vec::new(),
             gone: 0,
-            is_closed: false,
             heard: Since(now_ms),
             pinged: Since(now_ms),
             acknowledged: None,
             echoed_ms: None,
             is_online: false,
-            is_reader: false,
+            reading: None,
             full_syncs: 0,
             buffers: Buffers::new(cache)?,
         })
@@ -158,8 +183,30 @@ impl Link {
         }
     }
 
+    pub(super) fn is_closed(&self) -> bool {
+        matches!(self.stage, Stage::Closed)
+    }
+
+    /// Gives up all but what it has put out: a snapshot that was under way, too.
+    pub(super) fn close(&mut self) {
+        self.stage = Stage::Closed;
+        self.is_online = false;
+        self.reading = None;
+        self.decoder = FrameDecoder::limited(None, MOST_FROM_REPLICA);
+    }
+
+    pub(super) fn is_greeted(&self) -> bool {
+        !matches!(self.stage, Stage::Greeting | Stage::Closed)
+    }
+
+    /// The backlog is kept for it, too.
+    pub(super) fn read_from(&mut self, backlog: &Arc<Backlog>) {
+        backlog.add_reader();
+        self.reading = Some(Reading(Arc::clone(backlog)));
+    }
+
     pub(super) fn wants_more(&self) -> bool {
-        !self.is_closed && self.output().len() < PIECE
+        !self.is_closed() && self.output().len() < PIECE
     }
 
     pub(super) fn put(&mut self, message: &Message<'_>) {
@@ -171,8 +218,8 @@ impl Link {
     }
 
     /// From the greeting on its frames carry the number that the replica has chosen.
-    pub(super) fn begin(&mut self, name: &str, link: u64) {
-        self.name = name.to_owned();
+    pub(super) fn begin(&mut self, name: String, is_external: bool, link: u64) {
+        (self.name, self.is_external) = (name, is_external);
         self.encoder = FrameEncoder::new(link);
     }
 
@@ -184,8 +231,12 @@ impl Link {
         self.heard.elapsed(now_ms)
     }
 
+    /// What it says to have applied. Less than what the stream began with was said before it had put the snapshot in
+    /// place that came before that.
     pub(super) fn acknowledge(&mut self, position: u64, echoed_ms: u64) {
-        if let Stage::Streaming { next } = self.stage {
+        if let Stage::Streaming { from, next } = self.stage
+            && position >= from
+        {
             self.acknowledged = Some(position.min(next));
             self.is_online = true;
             if echoed_ms > 0 {
@@ -194,13 +245,21 @@ impl Link {
         }
     }
 
+    /// Up to which position it has applied all effects, if it follows.
+    pub(super) fn has_applied(&self) -> Option<u64> {
+        self.acknowledged.filter(|_| self.is_online)
+    }
+
     /// Once a second: where the primary is.
     pub(super) fn ping(&mut self, position: u64, unix_ms: u64, now_ms: u64) {
-        let is_greeted = !matches!(self.stage, Stage::Greeting);
-        if is_greeted && self.wants_more() && self.pinged.elapsed(now_ms) >= PING_MS {
-            self.pinged = Since(now_ms);
-            self.put(&Message::Ping { position, unix_ms });
+        if self.is_greeted() && self.wants_more() && self.pinged.elapsed(now_ms) >= PING_MS {
+            self.put_ping(position, unix_ms, now_ms);
         }
+    }
+
+    pub(super) fn put_ping(&mut self, position: u64, unix_ms: u64, now_ms: u64) {
+        self.pinged = Since(now_ms);
+        self.put(&Message::Ping { position, unix_ms });
     }
 
     /// Bytes of records, in messages.
@@ -245,7 +304,7 @@ impl Link {
         } else {
             self.put(&Message::SyncEnd { len: sending.len, checksum: sending.checksum });
             self.full_syncs += 1;
-            self.stage = Stage::Streaming { next: sending.position };
+            self.stage = Stage::Streaming { from: sending.position, next: sending.position };
         }
         Ok(())
     }
@@ -269,8 +328,9 @@ impl Link {
         ReplicaReport {
             link: self.id,
             name: self.name.clone(),
+            is_external: self.is_external,
             state: match self.stage {
-                Stage::Greeting | Stage::Deciding => LinkState::Greeting,
+                Stage::Greeting | Stage::Deciding | Stage::Closed => LinkState::Greeting,
                 Stage::Waiting { .. } => LinkState::Waiting,
                 Stage::Sending(_) => LinkState::Sending,
                 Stage::Streaming { .. } if self.is_online => LinkState::Online,

@@ -55,6 +55,8 @@ pub enum Message<'a> {
         history: u128,
         /// Number of the first record that it has not applied.
         position: u64,
+        /// Whether it never takes the primary's place by itself.
+        is_external: bool,
         /// Its name, text of 255 bytes at most.
         name: &'a str,
     },
@@ -62,12 +64,14 @@ pub enum Message<'a> {
     Welcome {
         /// Whether all data have to be replaced; else records follow from `position` on.
         is_full: bool,
-        /// Whether this history began with an empty cache.
+        /// Whether the origin was an empty cache.
         began_empty: bool,
         /// Whether replicas are to give up their data for it all the same.
         may_empty: bool,
         /// The primary's history.
         history: u128,
+        /// The first of the histories that led to it: its own, unless the primary was a replica.
+        origin: u128,
         /// Number of the next record: of the first that follows, or, before a full sync, of the primary's next.
         position: u64,
     },
@@ -100,7 +104,7 @@ pub enum Message<'a> {
     },
     /// Replica, once a second and when it has applied something.
     Ack {
-        /// Number of the first record that it has not applied.
+        /// Number of the first record that it has not applied; 0 while it does not follow.
         position: u64,
         /// The time in the last ping whose position it has reached; 0 for none.
         unix_ms: u64,
@@ -128,15 +132,17 @@ impl<'a> Message<'a> {
 
     pub(super) fn encode(&self, to: &mut Vec<u8>) {
         match *self {
-            Message::Hello { history, position, name } => {
+            Message::Hello { history, position, is_external, name } => {
                 to.extend_from_slice(MAGIC);
                 to.extend_from_slice(&history.to_le_bytes());
                 to.extend_from_slice(&position.to_le_bytes());
+                to.push(u8::from(is_external));
                 to.extend_from_slice(name.as_bytes());
             }
-            Message::Welcome { is_full, began_empty, may_empty, history, position } => {
+            Message::Welcome { is_full, began_empty, may_empty, history, origin, position } => {
                 to.push(u8::from(is_full) | u8::from(began_empty) << 1 | u8::from(may_empty) << 2);
                 to.extend_from_slice(&history.to_le_bytes());
+                to.extend_from_slice(&origin.to_le_bytes());
                 to.extend_from_slice(&position.to_le_bytes());
             }
             Message::Proceed => {}
@@ -163,8 +169,11 @@ impl<'a> Message<'a> {
                 if fields.take::<8>()? != *MAGIC {
                     return None;
                 }
-                let (history, position) = (fields.history()?, fields.number()?);
-                Message::Hello { history, position, name: fields.text(255)? }
+                let (history, position, [flags]) = (fields.history()?, fields.number()?, fields.take()?);
+                if flags > 1 {
+                    return None;
+                }
+                Message::Hello { history, position, is_external: flags != 0, name: fields.text(255)? }
             }
             2 => {
                 let [flags] = fields.take::<1>()?;
@@ -172,8 +181,8 @@ impl<'a> Message<'a> {
                     return None;
                 }
                 let (is_full, began_empty, may_empty) = (flags & 1 != 0, flags & 2 != 0, flags & 4 != 0);
-                let (history, position) = (fields.history()?, fields.number()?);
-                Message::Welcome { is_full, began_empty, may_empty, history, position }
+                let (history, origin, position) = (fields.history()?, fields.history()?, fields.number()?);
+                Message::Welcome { is_full, began_empty, may_empty, history, origin, position }
             }
             3 => Message::Proceed,
             4 => Message::SyncBegin { position: fields.number()? },
@@ -227,8 +236,8 @@ mod tests {
 
     fn all() -> Vec<Message<'static>> {
         vec![
-            Message::Hello { history: 1 << 100, position: 7, name: "replica-1" },
-            Message::Welcome { is_full: true, began_empty: false, may_empty: true, history: 9, position: 3 },
+            Message::Hello { history: 1 << 100, position: 7, is_external: true, name: "replica-1" },
+            Message::Welcome { is_full: true, began_empty: false, may_empty: true, history: 9, origin: 8, position: 3 },
             Message::Proceed,
             Message::SyncBegin { position: 4 },
             Message::SyncBytes(b"bytes"),
@@ -284,7 +293,7 @@ mod tests {
             less.remove(at);
             assert!(count(&less) < all().len());
         }
-        let first = 24 + 8 + 24 + 9;
+        let first = 24 + 8 + 24 + 1 + 9;
         assert_eq!(count(&[&bytes[..first], &bytes].concat()), 1);
         assert_eq!(count(&bytes[first..]), 0);
         let mut other = Vec::new();

@@ -22,7 +22,8 @@
 //! | `replica` `staging` | the side that follows; a snapshot on its way in |
 //! | `reader` | reads on a replica: old data, or an error |
 //! | `election` | which replica is the least behind; a handle that always points to the primary |
-//! | `options` | settings of both sides |
+//! | `waiting` | writers that wait for replicas |
+//! | `options` `parameters` | settings of both sides; the same out of a group of parameters |
 //!
 //! # Examples
 //! ```
@@ -57,10 +58,12 @@ mod frame;
 mod link;
 mod message;
 mod options;
+mod parameters;
 mod primary;
 mod reader;
 mod replica;
 mod staging;
+mod waiting;
 
 pub use election::{PrimaryHandle, least_behind};
 pub use frame::{FrameDecoder, FrameEncoder, PROTOCOL_VERSION};
@@ -70,6 +73,7 @@ pub use options::{PrimaryOptions, ReplicaOptions, StaleReads};
 pub use primary::Primary;
 pub use reader::ReplicaReader;
 pub use replica::{Replica, ReplicaStatus};
+pub use waiting::ReplicaWait;
 
 use crate::api::{Cache, Charge};
 use crate::error::Result;
@@ -86,6 +90,14 @@ impl Since {
         self.0 = self.0.min(now_ms);
         now_ms - self.0
     }
+}
+
+/// Where data come from: the first of a line of histories, in which replicas were promoted one after the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Origin {
+    history: u128,
+    /// Whether its cache was empty then. One that has other data does not give those up for that by itself.
+    began_empty: bool,
 }
 
 /// Bytes of a side's buffers, on its cache's ledger in steps.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::error::{Error, ErrorKind, Result};
 use crate::snapshot::SnapshotOptions;
 use crate::storage::Storage;
 
@@ -125,6 +126,16 @@ impl PrimaryOptions {
         self
     }
 
+    /// Whether the settings contradict each other.
+    pub(super) fn check(&self) -> Result<()> {
+        let (least, most) = (self.min_replicas, self.max_replicas);
+        if least <= most {
+            return Ok(());
+        }
+        let text = format!("writes are to need {least} replicas where {most} may follow: raise max_replicas (5 at most)");
+        Err(Error::new(ErrorKind::InvalidConfig, text))
+    }
+
     /// How snapshots for replicas are taken: compressed or not, and how long writers wait for them.
     ///
     /// # Examples
@@ -169,6 +180,7 @@ pub struct ReplicaOptions {
     pub(super) stale: StaleReads,
     pub(super) storage: Option<Arc<dyn Storage>>,
     pub(super) accept_empty: bool,
+    pub(super) external: bool,
     pub(super) backlog_bytes: u64,
     pub(super) seed: Option<u64>,
 }
@@ -188,6 +200,7 @@ impl ReplicaOptions {
             stale: StaleReads::Serve,
             storage: None,
             accept_empty: false,
+            external: false,
             backlog_bytes: 1 << 20,
             seed: None,
         }
@@ -239,6 +252,19 @@ impl ReplicaOptions {
     #[must_use]
     pub fn accept_empty(mut self, yes: bool) -> Self {
         self.accept_empty = yes;
+        self
+    }
+
+    /// Whether it is somebody else's: it follows, and [`least_behind`](super::least_behind) never chooses it to take the
+    /// primary's place. Default: no.
+    ///
+    /// # Examples
+    /// ```
+    /// let options = larder::replication::ReplicaOptions::new("r").external(true);
+    /// ```
+    #[must_use]
+    pub fn external(mut self, yes: bool) -> Self {
+        self.external = yes;
         self
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Invariants:
 //! 1. Positions are the numbers of effects. A history is a line of effects that began at one moment; a promoted replica
-//!    begins another, and knows up to which position the one before is the same.
+//!    begins another, of the same origin, and knows up to which position the one before is the same.
 //! 2. One snapshot is taken at a time. Whatever is in it has a number below the position that it names, and all effects
 //!    from there on are sent after it, or the link is given up.
 //! 3. No link has more output than one piece, one block of a snapshot, or one record beyond that; all of it is on the
@@ -10,15 +10,19 @@
 
 use std::sync::Arc;
 
-use super::link::{Link, LinkId, LinkState, PIECE, ReplicaReport, Stage};
+use super::link::{Link, LinkId, PIECE, ReplicaReport, Stage};
 use super::message::{Message, Refusal};
 use super::options::{PrimaryOptions, ReplicaOptions};
 use super::replica::Replica;
-use super::{Numbers, items};
+use super::waiting::{Progress, ReplicaWait};
+use super::{Buffers, Numbers, Origin, items};
 use crate::api::Cache;
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::EngineEventKind;
 use crate::oplog::{Backlog, ReplicationLog};
+
+/// Connections whose replicas have not greeted yet: further ones are not taken.
+const MOST_STRANGERS: usize = 16;
 
 /// What a promoted replica knows of the history that it followed.
 #[derive(Debug, Clone, Copy)]
@@ -32,6 +36,7 @@ struct Greeting {
     link: u64,
     history: u128,
     position: u64,
+    is_external: bool,
     name: String,
 }
 
@@ -50,10 +55,13 @@ pub struct Primary {
     backlog: Arc<Backlog>,
     history: u128,
     former: Option<Former>,
-    began_empty: bool,
+    origin: Origin,
     links: Vec<Link>,
     next_link: u64,
     scratch: Vec<u8>,
+    /// What the scratch takes.
+    buffers: Buffers,
+    waiting: Arc<Progress>,
 }
 
 impl Primary {
@@ -88,42 +96,67 @@ impl Primary {
         backlog: Arc<Backlog>,
         former: Option<Former>,
     ) -> Result<Primary> {
+        options.check()?;
+        let history = Numbers::new(options.seed).history();
         let mut primary = Primary {
             cache: cache.namespace(0),
+            buffers: Buffers::new(cache)?,
+            waiting: Arc::default(),
             backlog,
-            history: Numbers::new(options.seed).history(),
-            began_empty: former.is_none() && items(cache) == 0,
+            history,
+            origin: Origin { history, began_empty: items(cache) == 0 },
             former,
             links: Vec::new(),
             next_link: 1,
             scratch: Vec::new(),
             options,
         };
-        let (least, most) = (primary.options.min_replicas, primary.options.max_replicas);
-        if least > most {
-            return Err(Error::new(
-                ErrorKind::InvalidConfig,
-                format!("writes are to need {least} replicas where {most} may follow"),
-            ));
-        }
         primary.judge_writes(0);
         Ok(primary)
     }
 
-    /// It was a replica, and has what that had.
-    pub(super) fn did_not_begin_empty(&mut self) {
-        self.began_empty = false;
+    /// Other settings from now on: all but where history numbers come from. Replicas that are more than may follow now
+    /// stay.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidConfig`] as [`new`](Self::new); they are as they were then.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder::{Cache, ErrorKind, replication::{Primary, PrimaryOptions}};
+    /// let cache = Cache::new(1 << 20)?;
+    /// let mut primary = Primary::new(&cache, PrimaryOptions::new())?;
+    /// cache.set(b"k", b"v")?;
+    /// primary.set_options(PrimaryOptions::new().min_replicas(1, 10_000), 0)?;
+    /// assert_eq!(cache.set(b"k", b"v").unwrap_err().kind(), ErrorKind::TooFewReplicas);
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    pub fn set_options(&mut self, options: PrimaryOptions, now_ms: u64) -> Result<()> {
+        options.check()?;
+        self.backlog.set_limits(options.backlog_bytes, options.backlog_ttl_ms);
+        self.options = options;
+        self.judge_writes(now_ms);
+        Ok(())
     }
 
-    /// A connection was accepted. Its replica has to greet first.
+    /// It was a replica, whose data have an origin already.
+    pub(super) fn set_origin(&mut self, origin: Origin) {
+        self.origin = origin;
+    }
+
+    /// A connection was accepted. Its replica has to greet first. Where many have not done so yet, this one is
+    /// [not open](Self::is_open) from the beginning.
     ///
     /// # Examples
     /// See [the module](super).
     pub fn connect(&mut self, now_ms: u64) -> LinkId {
         let id = LinkId(self.next_link);
         self.next_link += 1;
+        let strangers = self.links.iter().filter(|link| !link.is_greeted()).count();
         // Without memory for a link it is as if it had broken at once.
-        if let Ok(link) = Link::new(&self.cache, id, now_ms) {
+        if strangers < MOST_STRANGERS
+            && let Ok(link) = Link::new(&self.cache, id, now_ms)
+        {
             self.links.push(link);
         }
         id
@@ -141,13 +174,7 @@ impl Primary {
     /// # Ok::<(), larder::Error>(())
     /// ```
     pub fn disconnect(&mut self, link: LinkId) {
-        let backlog = &self.backlog;
-        self.links.retain(|other| {
-            if other.id == link && other.is_reader {
-                backlog.remove_reader();
-            }
-            other.id != link
-        });
+        self.links.retain(|other| other.id != link);
     }
 
     /// Whether the connection is to be kept. One that is not may have [output](Self::output) yet, which says why.
@@ -155,7 +182,7 @@ impl Primary {
     /// # Examples
     /// See [`disconnect`](Self::disconnect).
     pub fn is_open(&self, link: LinkId) -> bool {
-        self.links.iter().any(|other| other.id == link && !other.is_closed)
+        self.links.iter().any(|other| other.id == link && !other.is_closed())
     }
 
     /// Bytes for the replica. Empty for a link that is not there.
@@ -186,15 +213,13 @@ impl Primary {
     /// # Examples
     /// See [the module](super).
     pub fn receive(&mut self, link: LinkId, bytes: &[u8], now_ms: u64) -> Result<()> {
-        let Some(at) = self.links.iter().position(|other| other.id == link && !other.is_closed) else { return Ok(()) };
+        let Some(at) = self.links.iter().position(|other| other.id == link && !other.is_closed()) else { return Ok(()) };
         if !bytes.is_empty() {
             self.links[at].heard(now_ms);
         }
         let received = self.take_in(at, bytes, now_ms);
-        if received.is_err()
-            && let Some(link) = self.links.iter_mut().find(|other| other.id == link)
-        {
-            link.is_closed = true;
+        if received.is_err() {
+            self.links[at].close();
         }
         self.judge_writes(now_ms);
         received
@@ -207,9 +232,9 @@ impl Primary {
         let mut greeting = None;
         while let Some(message) = link.decoder.next()? {
             match (&link.stage, message) {
-                (Stage::Greeting, Message::Hello { history, position, name }) if greeting.is_none() => {
+                (Stage::Greeting, Message::Hello { history, position, is_external, name }) if greeting.is_none() => {
                     let name = name.to_owned();
-                    greeting = Some(Greeting { link: 0, history, position, name });
+                    greeting = Some(Greeting { link: 0, history, position, is_external, name });
                 }
                 (Stage::Deciding, Message::Proceed) => link.stage = Stage::Waiting { not_before_ms: now_ms },
                 (Stage::Streaming { .. }, Message::Ack { position, unix_ms }) => link.acknowledge(position, unix_ms),
@@ -232,15 +257,11 @@ impl Primary {
 
     /// Answers a greeting: partial or full.
     fn greet(&mut self, at: usize, greeting: Greeting, now_ms: u64) -> Result<()> {
-        let Greeting { link: number, history, position, name } = greeting;
-        let id = self.links[at].id;
-        self.links[at].begin(&name, number);
+        let Greeting { link: number, history, position, is_external, name } = greeting;
         // A replica that comes again has lost its other link, whether that is known here or not.
-        for other in self.links.iter_mut().filter(|other| other.id != id && other.name == name) {
-            other.is_closed = true;
-        }
-        let greeted = self.links.iter().filter(|link| !link.is_closed && !matches!(link.stage, Stage::Greeting));
-        if greeted.count() >= self.options.max_replicas {
+        self.links.iter_mut().filter(|other| other.is_greeted() && other.name == name).for_each(Link::close);
+        self.links[at].begin(name, is_external, number);
+        if self.links.iter().filter(|link| link.is_greeted()).count() >= self.options.max_replicas {
             self.links[at].put(&Message::Refused(Refusal::TooManyReplicas));
             return Err(Error::new(ErrorKind::NotAllowed, Refusal::TooManyReplicas.text()));
         }
@@ -248,20 +269,19 @@ impl Primary {
         let _ = self.cache.sync_log();
         let next = self.position();
         let is_full = !(self.knows(history, position) && self.has_records_from(position));
-        let (began_empty, may_empty) = (self.began_empty, self.options.may_empty);
         let welcome = Message::Welcome {
             is_full,
-            began_empty,
-            may_empty,
+            began_empty: self.origin.began_empty,
+            may_empty: self.options.may_empty,
             history: self.history,
+            origin: self.origin.history,
             position: if is_full { next } else { position },
         };
-        self.backlog.add_reader();
         let link = &mut self.links[at];
-        link.is_reader = true;
+        link.read_from(&self.backlog);
         link.put(&welcome);
-        link.stage = if is_full { Stage::Deciding } else { Stage::Streaming { next: position } };
-        link.ping(next, self.cache.now_ms(), now_ms);
+        link.stage = if is_full { Stage::Deciding } else { Stage::Streaming { from: position, next: position } };
+        link.put_ping(next, self.cache.now_ms(), now_ms);
         link.settle()
     }
 
@@ -284,14 +304,14 @@ impl Primary {
         let (timeout, unix_ms) = (self.options.timeout_ms, self.cache.now_ms());
         let _ = self.cache.sync_log();
         let position = self.position();
-        for link in &mut self.links {
-            link.is_closed |= link.silent_ms(now_ms) >= timeout;
-            if link.is_closed && link.is_reader {
-                link.is_reader = false;
-                self.backlog.remove_reader();
+        for at in 0..self.links.len() {
+            if self.links[at].silent_ms(now_ms) >= timeout {
+                self.lose(at, &format!("nothing came from it in {timeout} ms"));
             }
         }
-        self.links.retain(|link| !link.is_closed || !link.output().is_empty());
+        // What a closed one has to say is kept for as long as others may be silent.
+        self.links
+            .retain_mut(|link| !link.is_closed() || (!link.output().is_empty() && link.silent_ms(now_ms) < timeout));
         self.begin_snapshot(now_ms);
         let mut more = false;
         for at in 0..self.links.len() {
@@ -299,25 +319,31 @@ impl Primary {
             let filled = self.fill(at, now_ms).and_then(|filled| self.links[at].settle().map(|()| filled));
             match filled {
                 Ok(filled) => more |= filled,
-                Err(error) => {
-                    self.links[at].is_closed = true;
-                    let text = format!("Replica {} has to connect anew: {error}", self.links[at].name);
-                    self.cache.emit(EngineEventKind::ReplicaLost, &text);
-                }
+                Err(error) => self.lose(at, &error.to_string()),
             }
         }
         self.judge_writes(now_ms);
         more
     }
 
+    /// Gives a link up, and tells of it if it was a replica's.
+    fn lose(&mut self, at: usize, why: &str) {
+        let link = &mut self.links[at];
+        let was_greeted = link.is_greeted();
+        link.close();
+        if was_greeted {
+            let text = format!("Replica {} has to connect anew: {why}", link.name);
+            self.cache.emit(EngineEventKind::ReplicaLost, &text);
+        }
+    }
+
     /// Begins a snapshot for a replica that waits for one, if none is under way.
     fn begin_snapshot(&mut self, now_ms: u64) {
-        if self.links.iter().any(|link| !link.is_closed && matches!(link.stage, Stage::Sending(_))) {
+        if self.links.iter().any(|link| matches!(link.stage, Stage::Sending(_))) {
             return;
         }
-        let waits = |link: &&mut Link| {
-            !link.is_closed && matches!(link.stage, Stage::Waiting { not_before_ms } if not_before_ms <= now_ms)
-        };
+        let waits =
+            |link: &&mut Link| matches!(link.stage, Stage::Waiting { not_before_ms } if not_before_ms <= now_ms);
         let Some(link) = self.links.iter_mut().find(waits) else { return };
         match self.cache.begin_snapshot(&self.options.snapshot) {
             Ok(run) => {
@@ -336,10 +362,11 @@ impl Primary {
 
     /// Makes output for a link. True if there is more to come.
     fn fill(&mut self, at: usize, now_ms: u64) -> Result<bool> {
-        let position = self.position();
+        // Those that are numbered and were not taken yet come later.
+        let taken = self.backlog.positions().next;
         let link = &mut self.links[at];
         if !link.wants_more() {
-            return Ok(!link.is_closed);
+            return Ok(!link.is_closed());
         }
         match link.stage {
             Stage::Sending(_) => {
@@ -349,13 +376,17 @@ impl Primary {
                 }
                 Ok(true)
             }
-            Stage::Streaming { next } if next < position => {
+            Stage::Streaming { from, next } if next < taken => {
                 self.scratch.clear();
                 let read = self.backlog.read(next, &mut self.scratch, PIECE)?;
-                link.put_effects(&self.scratch);
-                link.stage = Stage::Streaming { next: read };
-                self.scratch.shrink_to(2 * PIECE);
-                Ok(read < position)
+                let held = self.buffers.hold(self.scratch.capacity() as u64);
+                if held.is_ok() {
+                    link.put_effects(&self.scratch);
+                    link.stage = Stage::Streaming { from, next: read };
+                }
+                self.scratch = Vec::new();
+                self.buffers.hold(0)?;
+                held.map(|()| read < taken)
             }
             _ => Ok(false),
         }
@@ -366,6 +397,7 @@ impl Primary {
         let least = self.options.min_replicas;
         let too_few = least > 0 && self.options.max_lag_ms > 0 && self.good_replicas(now_ms) < least;
         self.cache.engine().ctx.effects.set_too_few_replicas(too_few);
+        self.waiting.tell(self.links.iter().filter_map(Link::has_applied));
     }
 
     /// How many replicas are in sync and were heard of in the last
@@ -382,12 +414,12 @@ impl Primary {
     /// ```
     pub fn good_replicas(&mut self, now_ms: u64) -> usize {
         let most = self.options.max_lag_ms;
-        let links = self.links.iter_mut().filter(|link| !link.is_closed && link.is_online);
+        let links = self.links.iter_mut().filter(|link| link.is_online);
         links.filter_map(|link| (link.silent_ms(now_ms) <= most).then_some(())).count()
     }
 
-    /// Number of the next effect: all before it are in the cache. A program that waits for replicas (WAIT) notes it
-    /// after a write, and asks for [`acknowledged`](Self::acknowledged).
+    /// Number of the next effect: all before it are in the cache. A program that waits for replicas notes it after a
+    /// write, and asks for [`acknowledged`](Self::acknowledged), or has a [`ReplicaWait`] wait.
     ///
     /// # Examples
     /// See [`acknowledged`](Self::acknowledged).
@@ -407,8 +439,15 @@ impl Primary {
     /// # Ok::<(), larder::Error>(())
     /// ```
     pub fn acknowledged(&self, position: u64) -> usize {
-        let links = self.links.iter().filter(|link| !link.is_closed && link.is_online);
-        links.filter(|link| link.acknowledged.is_some_and(|has| has >= position)).count()
+        self.links.iter().filter_map(Link::has_applied).filter(|&has| has >= position).count()
+    }
+
+    /// For writers, in whatever threads, that wait until replicas have what they wrote (WAIT).
+    ///
+    /// # Examples
+    /// See [`ReplicaWait`].
+    pub fn replica_wait(&self) -> ReplicaWait {
+        ReplicaWait::new(&self.cache, &self.waiting)
     }
 
     /// What is known of the replicas.
@@ -417,13 +456,13 @@ impl Primary {
     /// See [`ReplicaReport`].
     pub fn replicas(&mut self, now_ms: u64) -> Vec<ReplicaReport> {
         let (position, unix_ms) = (self.position(), self.cache.now_ms());
-        let open = self.links.iter_mut().filter(|link| !link.is_closed);
+        let open = self.links.iter_mut().filter(|link| !link.is_closed());
         open.map(|link| link.report(position, unix_ms, now_ms)).collect()
     }
 
-    /// Whether a replica follows.
-    pub(super) fn has_active_replica(&mut self, now_ms: u64) -> bool {
-        self.replicas(now_ms).iter().any(|report| report.state == LinkState::Online)
+    /// Whether a replica follows that may take this one's place.
+    pub(super) fn has_active_replica(&self) -> bool {
+        self.links.iter().any(|link| link.is_online && !link.is_external)
     }
 
     /// The number of this history.
@@ -469,10 +508,10 @@ impl Primary {
     /// # Ok::<(), larder::Error>(())
     /// ```
     pub fn demote(self, options: ReplicaOptions) -> Result<Replica> {
-        let cache = self.cache.clone();
+        let (cache, origin) = (self.cache.clone(), self.origin);
         cache.set_follower(true);
         drop(self);
-        Replica::new(&cache, options)
+        Ok(Replica::new(&cache, options)?.stepped_down(origin))
     }
 }
 
@@ -480,6 +519,7 @@ impl Drop for Primary {
     fn drop(&mut self) {
         let effects = &self.cache.engine().ctx.effects;
         effects.set_too_few_replicas(false);
+        self.waiting.end();
         let log: Arc<dyn ReplicationLog> = Arc::clone(&self.backlog) as Arc<dyn ReplicationLog>;
         // What was wrong with another log is that one's business.
         let _ = effects.detach(&log, self.cache.now_ms());

@@ -2,7 +2,7 @@
 //!
 //! Invariants:
 //! 1. `history` and `position` say what the cache holds: all effects of that history before that position, and nothing
-//!    else. With no history it holds nothing that may be shown as anybody's.
+//!    else. With no history it holds nothing, or what it held before it became a replica.
 //! 2. A snapshot changes nothing before all of it has come and was verified. One that fails later leaves the cache
 //!    empty and without a history.
 //! 3. Records are applied one by one, whole; the backlog has the last of them, under the primary's numbers.
@@ -15,7 +15,7 @@ use super::options::{PrimaryOptions, ReplicaOptions};
 use super::primary::{Former, Primary};
 use super::reader::{ReplicaReader, Serving};
 use super::staging::Staged;
-use super::{Buffers, Numbers, PING_MS, Since, items};
+use super::{Buffers, Numbers, Origin, PING_MS, Since, items};
 use crate::api::Cache;
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::EngineEventKind;
@@ -39,6 +39,8 @@ const GATHERED: usize = 64 << 10;
 pub struct ReplicaStatus {
     /// Its name.
     pub name: String,
+    /// Whether it never takes the primary's place by itself ([`ReplicaOptions::external`]).
+    pub is_external: bool,
     /// The history that its data belong to; None if it has none that are whole.
     pub history: Option<u128>,
     /// Number of the first record that it has not applied.
@@ -70,10 +72,12 @@ enum Stage {
     /// A full sync was announced; a snapshot follows.
     Expecting {
         history: u128,
+        origin: Origin,
     },
     /// It is coming in.
     Receiving {
         history: u128,
+        origin: Origin,
         staged: Box<Staged>,
     },
     Following {
@@ -98,6 +102,12 @@ pub struct Replica {
     stage: Stage,
     history: Option<u128>,
     position: u64,
+    /// Where the data that it has come from, as far as is known.
+    origin: Option<Origin>,
+    /// Whether it was a primary and has its data from then.
+    has_stepped_down: bool,
+    /// The origin of the primary for whose data it does not give up its own.
+    kept_from: Option<u128>,
     backlog: Arc<Backlog>,
     gathered: Vec<u8>,
     /// Number of the first gathered record.
@@ -109,12 +119,11 @@ pub struct Replica {
     heard: Since,
     acked: Since,
     ack_is_due: bool,
-    /// The last ping: the primary's position then, and its time.
+    /// The last ping: the primary's position then, and its time; 0 where none came on this link yet.
     ping: (u64, u64),
     caught_up: Option<Since>,
     numbers: Numbers,
     reader: ReplicaReader,
-    keeps_data: bool,
     full_syncs: u32,
     partial_syncs: u32,
     last_error: Option<String>,
@@ -140,6 +149,9 @@ impl Replica {
             stage: Stage::Down,
             history: None,
             position: 0,
+            origin: None,
+            has_stepped_down: false,
+            kept_from: None,
             backlog: Self::new_backlog(cache, &options),
             gathered: Vec::new(),
             gathered_from: 0,
@@ -154,7 +166,6 @@ impl Replica {
             caught_up: None,
             numbers: Numbers::new(options.seed),
             reader: ReplicaReader::new(cache, options.stale, serving),
-            keeps_data: false,
             full_syncs: 0,
             partial_syncs: 0,
             last_error: None,
@@ -162,6 +173,11 @@ impl Replica {
             decoder_bytes: 0,
             options,
         })
+    }
+
+    /// It was a primary, and has what that had.
+    pub(super) fn stepped_down(self, origin: Origin) -> Replica {
+        Replica { origin: Some(origin), has_stepped_down: true, ..self }
     }
 
     fn new_backlog(cache: &Cache, options: &ReplicaOptions) -> Arc<Backlog> {
@@ -182,9 +198,11 @@ impl Replica {
         self.out.clear();
         self.gone = 0;
         (self.heard, self.acked) = (Since(now_ms), Since(now_ms));
-        self.keeps_data = false;
+        // The next primary may have another clock.
+        self.ping.1 = 0;
         let (history, position) = (self.history.unwrap_or(0), self.position);
-        self.encoder.put(&Message::Hello { history, position, name: &self.options.name }, &mut self.out);
+        let (is_external, name) = (self.options.external, &*self.options.name);
+        self.encoder.put(&Message::Hello { history, position, is_external, name }, &mut self.out);
         self.stage = Stage::Greeting;
     }
 
@@ -287,38 +305,38 @@ impl Replica {
 
     fn act(&mut self, message: Message<'_>, now_ms: u64) -> Result<()> {
         match (&mut self.stage, message) {
-            (Stage::Greeting, Message::Welcome { is_full: true, began_empty, may_empty, history, .. }) => {
-                let is_told = may_empty || self.options.accept_empty;
-                if began_empty && !is_told && self.history != Some(history) && items(&self.cache) > 0 {
-                    return Err(self.keep_data());
-                }
-                if self.reader.serving() == Serving::InSync {
-                    self.reader.set(Serving::Old);
-                }
-                self.encoder.put(&Message::Proceed, &mut self.out);
-                self.stage = Stage::Expecting { history };
-            }
-            (Stage::Greeting, Message::Welcome { is_full: false, history, position, .. }) => {
-                if self.history.is_none() || position != self.position {
+            (Stage::Greeting, Message::Welcome { is_full, began_empty, may_empty, history, origin, position }) => {
+                let origin = Origin { history: origin, began_empty };
+                if is_full {
+                    self.give_up_data(history, origin, may_empty)?;
+                    self.encoder.put(&Message::Proceed, &mut self.out);
+                    self.stage = Stage::Expecting { history, origin };
+                } else if self.history.is_some() && position == self.position {
+                    (self.history, self.origin) = (Some(history), Some(origin));
+                    self.partial_syncs += 1;
+                    self.follow();
+                } else {
                     return Err(out_of_turn());
                 }
-                self.history = Some(history);
-                self.partial_syncs += 1;
-                self.follow();
             }
-            (Stage::Expecting { history } | Stage::Receiving { history, .. }, Message::SyncBegin { position }) => {
-                let history = *history;
+            (
+                &mut (Stage::Expecting { history, origin } | Stage::Receiving { history, origin, .. }),
+                Message::SyncBegin { position },
+            ) => {
                 // What came of another one goes first: it has the same name.
-                self.stage = Stage::Expecting { history };
+                self.stage = Stage::Expecting { history, origin };
                 let (name, storage) = (&self.options.name, self.options.storage.as_ref());
-                let staged = Staged::begin(&self.cache, storage, name, position)?;
-                self.stage = Stage::Receiving { history, staged: Box::new(staged) };
+                let staged = Box::new(Staged::begin(&self.cache, storage, name, position)?);
+                self.stage = Stage::Receiving { history, origin, staged };
             }
             (Stage::Receiving { staged, .. }, Message::SyncBytes(bytes)) => staged.push(bytes)?,
             (Stage::Receiving { .. }, Message::SyncEnd { len, checksum }) => self.put_in_place(len, checksum)?,
-            (&mut (Stage::Expecting { history } | Stage::Receiving { history, .. }), Message::SyncFailed(why)) => {
+            (
+                &mut (Stage::Expecting { history, origin } | Stage::Receiving { history, origin, .. }),
+                Message::SyncFailed(why),
+            ) => {
                 self.last_error = Some(format!("the primary's snapshot failed: {why}"));
-                self.stage = Stage::Expecting { history };
+                self.stage = Stage::Expecting { history, origin };
             }
             (Stage::Following { records, pushed }, Message::Effects(bytes)) => {
                 records.push(bytes);
@@ -339,16 +357,27 @@ impl Replica {
         Ok(())
     }
 
-    /// Gives the link up, and keeps what there is.
-    fn keep_data(&mut self) -> Error {
-        if !self.keeps_data {
-            let text = format!("{}: {}", self.options.name, EngineEventKind::ReplicaKeepsData.text());
-            self.cache.emit(EngineEventKind::ReplicaKeepsData, &text);
+    /// Judges whether the data may be replaced by those of a primary.
+    fn give_up_data(&mut self, history: u128, origin: Origin, may_empty: bool) -> Result<()> {
+        let is_told = may_empty || self.options.accept_empty;
+        let is_same_line = self.origin.is_some_and(|own| own.history == origin.history);
+        // One that stepped down for a replica gives up its data to that, whatever those began with.
+        let is_succeeded = self.has_stepped_down && history != origin.history;
+        if origin.began_empty && !is_told && !is_same_line && !is_succeeded && items(&self.cache) > 0 {
+            if self.kept_from != Some(origin.history) {
+                self.kept_from = Some(origin.history);
+                let text = format!("{}: {}", self.options.name, EngineEventKind::ReplicaKeepsData.text());
+                self.cache.emit(EngineEventKind::ReplicaKeepsData, &text);
+            }
+            let text =
+                "the primary came back empty; this replica keeps its data until it is promoted or told to accept that";
+            return Err(Error::new(ErrorKind::NotAllowed, text));
         }
-        self.keeps_data = true;
-        let text =
-            "the primary came back empty; this replica keeps its data until it is promoted or told to accept that";
-        Error::new(ErrorKind::NotAllowed, text)
+        self.kept_from = None;
+        if self.reader.serving() == Serving::InSync {
+            self.reader.set(Serving::Old);
+        }
+        Ok(())
     }
 
     fn follow(&mut self) {
@@ -356,27 +385,30 @@ impl Replica {
         self.gathered.clear();
         self.gathered_from = self.position;
         self.ack_is_due = true;
+        self.kept_from = None;
         self.reader.set(Serving::InSync);
     }
 
     /// All of a snapshot has come.
     fn put_in_place(&mut self, len: u64, checksum: u32) -> Result<()> {
-        let Stage::Receiving { history, staged } = std::mem::replace(&mut self.stage, Stage::Down) else {
+        let Stage::Receiving { history, origin, staged } = std::mem::replace(&mut self.stage, Stage::Down) else {
             return Err(out_of_turn());
         };
         let (before, position) = (self.reader.serving(), staged.position);
         self.reader.set(Serving::Loading);
         let had = items(&self.cache);
-        let placed = staged.finish(&self.cache, len, checksum);
-        if let Err(error) = placed {
+        if let Err(error) = staged.finish(&self.cache, len, checksum) {
             let kept = had > 0 && items(&self.cache) == had;
             self.reader.set(if kept { before } else { Serving::Nothing });
             if !kept {
-                self.history = None;
+                (self.history, self.origin, self.has_stepped_down) = (None, None, false);
             }
             return Err(error);
         }
+        // Clears that were planned in another history are not this one's; its own come with the records.
+        self.cache.engine().forget_plans();
         (self.history, self.position) = (Some(history), position);
+        (self.origin, self.has_stepped_down) = (Some(origin), false);
         self.backlog = Self::new_backlog(&self.cache, &self.options);
         self.full_syncs += 1;
         self.follow();
@@ -404,7 +436,7 @@ impl Replica {
     }
 
     fn note_lag(&mut self, now_ms: u64) {
-        if matches!(self.stage, Stage::Following { .. }) && self.position >= self.ping.0 {
+        if matches!(self.stage, Stage::Following { .. }) && self.ping.1 > 0 && self.position >= self.ping.0 {
             self.caught_up = Some(Since(now_ms));
         }
     }
@@ -425,9 +457,10 @@ impl Replica {
         let is_due = self.ack_is_due || self.acked.elapsed(now_ms) >= PING_MS;
         if is_due && !matches!(self.stage, Stage::Greeting) && self.output().is_empty() {
             (self.acked, self.ack_is_due) = (Since(now_ms), false);
-            let has_reached = matches!(self.stage, Stage::Following { .. }) && self.position >= self.ping.0;
-            let unix_ms = if has_reached { self.ping.1 } else { 0 };
-            self.encoder.put(&Message::Ack { position: self.position, unix_ms }, &mut self.out);
+            // What it had before a full sync is nothing to the primary.
+            let position = if matches!(self.stage, Stage::Following { .. }) { self.position } else { 0 };
+            let unix_ms = if position >= self.ping.0 { self.ping.1 } else { 0 };
+            self.encoder.put(&Message::Ack { position, unix_ms }, &mut self.out);
         }
     }
 
@@ -446,11 +479,12 @@ impl Replica {
     pub fn status(&self, now_ms: u64) -> ReplicaStatus {
         ReplicaStatus {
             name: self.options.name.clone(),
+            is_external: self.options.external,
             history: self.history,
             position: self.position,
             is_connected: self.is_open(),
             is_in_sync: matches!(self.stage, Stage::Following { .. }),
-            keeps_data: self.keeps_data,
+            keeps_data: self.kept_from.is_some(),
             lag_records: self.ping.0.saturating_sub(self.position),
             lag_ms: self.caught_up.map(|mut since| since.elapsed(now_ms)),
             full_syncs: self.full_syncs,
@@ -509,7 +543,9 @@ impl Replica {
     /// replicas that are not ahead of it can go on where they are.
     ///
     /// # Errors
-    /// [`ErrorKind::NotInSync`] if it has no data that are whole; the errors of [`Primary::new`].
+    /// [`ErrorKind::NotInSync`] if it has no data that are whole: it was never in sync, nor a primary. (Whoever wants
+    /// what else is in its cache ends that it is a [follower](Cache::set_follower), and makes a [`Primary`] of it.) The
+    /// errors of [`Primary::new`].
     ///
     /// # Examples
     /// ```
@@ -519,21 +555,24 @@ impl Replica {
     /// # Ok::<(), larder::Error>(())
     /// ```
     pub fn promote(mut self, options: PrimaryOptions) -> Result<Primary> {
-        let Some(history) = self.history else {
+        let Some(origin) = self.origin.filter(|_| self.history.is_some() || self.has_stepped_down) else {
             return Err(Error::new(ErrorKind::NotInSync, "this replica has no whole data: it cannot be promoted"));
         };
+        options.check()?;
         self.disconnect();
         let (cache, end) = (self.cache.clone(), self.position);
         self.backlog.set_limits(options.backlog_bytes, options.backlog_ttl_ms);
         let log: Arc<dyn ReplicationLog> = Arc::clone(&self.backlog) as Arc<dyn ReplicationLog>;
-        if cache.engine().ctx.effects.adopt(log, end) {
+        let former = self.history.map(|history| Former { history, end });
+        let mut primary = if former.is_some() && cache.engine().ctx.effects.adopt(log, end) {
             cache.set_follower(false);
-            return Primary::with(&cache, options, self.backlog, Some(Former { history, end }));
-        }
-        // It has a log with numbers of its own; nobody can go on in those.
-        cache.set_follower(false);
-        let mut primary = Primary::new(&cache, options)?;
-        primary.did_not_begin_empty();
+            Primary::with(&cache, options, self.backlog, former)?
+        } else {
+            // The numbers are its own: of the time when it was a primary, or of a log of its own.
+            cache.set_follower(false);
+            Primary::new(&cache, options)?
+        };
+        primary.set_origin(origin);
         Ok(primary)
     }
 }
