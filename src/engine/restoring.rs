@@ -121,7 +121,8 @@ impl Engine {
     }
 
     fn mark_fetched(locked: &mut Locked<'_>, key: Key<'_>) {
-        if let Some(found) = locked.find(key.hash, key.namespace, key.bytes) {
+        // Not as a reader would: that would remove it, if its time is over by this clock.
+        if let Some(found) = locked.find_even_ended(key.hash, key.namespace, key.bytes) {
             locked.shard.table.rewrite(found.place, |slot| slot.with_fetched());
         }
     }

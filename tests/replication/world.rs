@@ -1,7 +1,7 @@
 //! A small world: one primary and three replicas, on links that are as good or bad as a seed says, and what the
 //! primary has held at each position.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use larder::replication::{LinkId, Primary, PrimaryOptions, Replica, ReplicaOptions, StaleReads, least_behind};
@@ -80,7 +80,7 @@ pub(crate) struct Follower {
     connection: Option<Connection>,
 }
 
-type Contents = BTreeMap<(u8, String), Vec<u8>>;
+pub(crate) type Contents = BTreeMap<(u8, String), Vec<u8>>;
 
 pub(crate) struct World {
     pub(crate) rng: Rng,
@@ -114,6 +114,16 @@ fn contents(cache: &Cache) -> Contents {
         Some(((namespace, key), value))
     };
     keys().into_iter().filter_map(one).collect()
+}
+
+/// The keys at which two differ, with the beginnings of what they have there; empty where they are the same.
+fn differences(one: &Contents, other: &Contents) -> Vec<String> {
+    let keys: BTreeSet<_> = one.keys().chain(other.keys()).collect();
+    let short = |value: Option<&Vec<u8>>| {
+        value.map(|value| format!("{} ({} bytes)", String::from_utf8_lossy(&value[..value.len().min(8)]), value.len()))
+    };
+    let differ = keys.into_iter().filter(|key| one.get(key) != other.get(key));
+    differ.map(|key| format!("{key:?}: {:?}, {:?}", short(one.get(key)), short(other.get(key)))).collect()
 }
 
 fn without_end(mut contents: Contents) -> Contents {
@@ -313,8 +323,16 @@ impl World {
         }
         let status = follower.replica.status(self.now);
         let Some(history) = status.history else { return };
+        if let (Some(primary), Some(connection)) = (&mut self.primary, &follower.connection)
+            && let Some(report) = primary.replicas(self.now).iter().find(|report| report.link == connection.link)
+            && report.acknowledged > 0
+        {
+            let has = (primary.history() == history).then_some(status.position);
+            assert!(has >= Some(report.acknowledged), "seed {}: replica {n} has {has:?}: {report:?}", self.seed);
+        }
         if let Some(held) = self.held.get(&history).and_then(|held| held.get(&status.position)) {
-            assert_eq!(&without_end(shown), held, "seed {}: replica {n} at {}", self.seed, status.position);
+            let differences = differences(&without_end(shown), held);
+            assert!(differences.is_empty(), "seed {}: replica {n} at {}: {differences:#?}", self.seed, status.position);
             self.checks += 1;
         }
     }
@@ -389,6 +407,7 @@ impl World {
             let (seed, is_late) = (self.seed, round == 20_000);
             assert!(!is_late, "seed {seed}: not converged: {}", self.status());
             self.step();
+            self.accept_empty();
             let primary = self.primary.as_ref().expect("a primary");
             let (history, position) = (primary.history(), primary.position());
             let is_there = |follower: &Follower| {
@@ -402,14 +421,33 @@ impl World {
         let held = contents(&self.cache);
         for n in 0..self.followers.len() {
             self.followers[n].clock.set(self.now);
-            assert_eq!(contents(&self.followers[n].cache), held, "seed {}: replica {n}", self.seed);
+            let differences = differences(&contents(&self.followers[n].cache), &held);
+            assert!(differences.is_empty(), "seed {}: replica {n} at the end: {differences:#?}", self.seed);
             self.count(n);
         }
     }
 
-    /// Nobody has whole data: the old data of one that stepped down are given up.
+    /// What the replicas hold, those that hold anything.
+    pub(crate) fn kept(&self) -> Vec<(usize, Contents)> {
+        let have = self.followers.iter().enumerate().filter(|(_, follower)| follower.cache.len() > 0);
+        have.map(|(n, follower)| (n, without_end(contents(&follower.cache)))).collect()
+    }
+
+    /// They hold it still.
+    pub(crate) fn check_kept(&self, before: &[(usize, Contents)]) {
+        for (n, held) in before {
+            let differences = differences(&without_end(contents(&self.followers[*n].cache)), held);
+            assert!(differences.is_empty(), "seed {}: replica {n} was emptied: {differences:#?}", self.seed);
+        }
+    }
+
+    /// Those that keep their data from a primary whose data go back to an empty cache are told to give them up.
     pub(crate) fn accept_empty(&mut self) {
-        self.followers.iter_mut().for_each(|follower| follower.replica.accept_empty());
+        for follower in &mut self.followers {
+            if follower.replica.status(self.now).keeps_data {
+                follower.replica.accept_empty();
+            }
+        }
     }
 
     pub(crate) fn status(&mut self) -> String {
