@@ -136,7 +136,9 @@ impl PrimaryOptions {
         Err(Error::new(ErrorKind::InvalidConfig, text))
     }
 
-    /// How snapshots for replicas are taken: compressed or not, and how long writers wait for them.
+    /// How snapshots for replicas are taken: compressed or not, and how long
+    /// [writers wait](SnapshotOptions::writers_wait) for them. A thread that writes and drives the primary as well waits
+    /// for itself then; where there is none but that, nobody should wait.
     ///
     /// # Examples
     /// ```
