@@ -122,7 +122,10 @@ impl PrimaryHandle {
             return Err(Error::new(ErrorKind::NotAllowed, text));
         }
         if !primary.has_active_replica() {
-            return Err(Error::new(ErrorKind::NotAllowed, "automatic failover needs a replica that follows, and is not external"));
+            return Err(Error::new(
+                ErrorKind::NotAllowed,
+                "automatic failover needs a replica that follows, and is not external",
+            ));
         }
         self.pointed.write().automatic = true;
         Ok(())

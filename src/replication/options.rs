@@ -132,7 +132,8 @@ impl PrimaryOptions {
         if least <= most {
             return Ok(());
         }
-        let text = format!("writes are to need {least} replicas where {most} may follow: raise max_replicas (5 at most)");
+        let text =
+            format!("writes are to need {least} replicas where {most} may follow: raise max_replicas (5 at most)");
         Err(Error::new(ErrorKind::InvalidConfig, text))
     }
 

@@ -213,7 +213,9 @@ impl Primary {
     /// # Examples
     /// See [the module](super).
     pub fn receive(&mut self, link: LinkId, bytes: &[u8], now_ms: u64) -> Result<()> {
-        let Some(at) = self.links.iter().position(|other| other.id == link && !other.is_closed()) else { return Ok(()) };
+        let Some(at) = self.links.iter().position(|other| other.id == link && !other.is_closed()) else {
+            return Ok(());
+        };
         if !bytes.is_empty() {
             self.links[at].heard(now_ms);
         }

@@ -121,7 +121,11 @@ pub struct Replica {
     ack_is_due: bool,
     /// The last ping: the primary's position then, and its time; 0 where none came on this link yet.
     ping: (u64, u64),
-    caught_up: Option<Since>,
+    /// When it had applied all that it knew of; before that, when it connected for the first time.
+    caught_up: Since,
+    has_caught_up: bool,
+    /// Whether it has not connected yet.
+    is_new: bool,
     numbers: Numbers,
     reader: ReplicaReader,
     full_syncs: u32,
@@ -163,7 +167,9 @@ impl Replica {
             acked: Since(0),
             ack_is_due: false,
             ping: (0, 0),
-            caught_up: None,
+            caught_up: Since(0),
+            has_caught_up: false,
+            is_new: true,
             numbers: Numbers::new(options.seed),
             reader: ReplicaReader::new(cache, options.stale, serving),
             full_syncs: 0,
@@ -200,6 +206,9 @@ impl Replica {
         (self.heard, self.acked) = (Since(now_ms), Since(now_ms));
         // The next primary may have another clock.
         self.ping.1 = 0;
+        if self.is_new {
+            (self.is_new, self.caught_up) = (false, Since(now_ms));
+        }
         let (history, position) = (self.history.unwrap_or(0), self.position);
         let (is_external, name) = (self.options.external, &*self.options.name);
         self.encoder.put(&Message::Hello { history, position, is_external, name }, &mut self.out);
@@ -437,15 +446,17 @@ impl Replica {
 
     fn note_lag(&mut self, now_ms: u64) {
         if matches!(self.stage, Stage::Following { .. }) && self.ping.1 > 0 && self.position >= self.ping.0 {
-            self.caught_up = Some(Since(now_ms));
+            (self.caught_up, self.has_caught_up) = (Since(now_ms), true);
         }
     }
 
-    /// Does what there is to be done: time-outs, acknowledgements.
+    /// Does what there is to be done: time-outs, acknowledgements. Tells the cache how far behind it is, too: the
+    /// metric `ReplicationLag` of [`View::Redis`](crate::View::Redis).
     ///
     /// # Examples
     /// See [the module](super).
     pub fn poll(&mut self, now_ms: u64) {
+        self.cache.engine().set_lag_ms(if self.is_new { 0 } else { self.caught_up.elapsed(now_ms) });
         if !self.is_open() {
             return;
         }
@@ -486,7 +497,7 @@ impl Replica {
             is_in_sync: matches!(self.stage, Stage::Following { .. }),
             keeps_data: self.kept_from.is_some(),
             lag_records: self.ping.0.saturating_sub(self.position),
-            lag_ms: self.caught_up.map(|mut since| since.elapsed(now_ms)),
+            lag_ms: self.has_caught_up.then(|| now_ms.saturating_sub(self.caught_up.0)),
             full_syncs: self.full_syncs,
             partial_syncs: self.partial_syncs,
             last_error: self.last_error.clone(),
@@ -561,6 +572,7 @@ impl Replica {
         options.check()?;
         self.disconnect();
         let (cache, end) = (self.cache.clone(), self.position);
+        cache.engine().set_lag_ms(0);
         self.backlog.set_limits(options.backlog_bytes, options.backlog_ttl_ms);
         let log: Arc<dyn ReplicationLog> = Arc::clone(&self.backlog) as Arc<dyn ReplicationLog>;
         let former = self.history.map(|history| Former { history, end });

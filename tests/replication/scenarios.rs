@@ -3,65 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use larder::replication::{LinkId, LinkState, Primary, PrimaryOptions, Replica, ReplicaOptions, StaleReads, least_behind};
+use larder::replication::{
+    LinkId, LinkState, Primary, PrimaryOptions, Replica, ReplicaOptions, StaleReads, least_behind,
+};
 use larder::snapshot::SnapshotOptions;
 use larder::storage::{Fault, SimulatedDisk};
-use larder::{Cache, EngineEventKind, ErrorKind, EventFilter, Maintenance, ManualClock};
+use larder::{EngineEventKind, ErrorKind, EventFilter};
 
-fn cache(follower: bool) -> Cache {
-    let builder = Cache::builder().max_memory(4 << 20).clock(ManualClock::new(1_000_000)).follower(follower);
-    builder.maintenance(Maintenance::Manual).build().unwrap()
-}
-
-fn primary(options: PrimaryOptions) -> Primary {
-    Primary::new(&cache(false), options).unwrap()
-}
-
-fn replica(name: &str) -> Replica {
-    Replica::new(&cache(true), ReplicaOptions::new(name)).unwrap()
-}
-
-fn connect(primary: &mut Primary, replica: &mut Replica, now: u64) -> LinkId {
-    replica.connect(now);
-    primary.connect(now)
-}
-
-/// Carries everything to and fro until nothing moves. The error of the replica, if it has one.
-fn settle(primary: &mut Primary, replica: &mut Replica, link: LinkId, now: u64) -> larder::Result<()> {
-    settle_all(primary, &mut [(replica, link)], now)
-}
-
-/// The same for several replicas.
-fn settle_all(primary: &mut Primary, replicas: &mut [(&mut Replica, LinkId)], now: u64) -> larder::Result<()> {
-    for _ in 0..10_000 {
-        let mut is_quiet = true;
-        for (replica, link) in &mut *replicas {
-            let up = replica.output().to_vec();
-            replica.sent(up.len());
-            let _ = primary.receive(*link, &up, now);
-            let more = primary.poll(now);
-            let down = primary.output(*link).to_vec();
-            primary.sent(*link, down.len());
-            replica.receive(&down, now)?;
-            replica.poll(now);
-            is_quiet &= !more && up.is_empty() && down.is_empty() && replica.output().is_empty();
-        }
-        if is_quiet {
-            return Ok(());
-        }
-    }
-    panic!("it does not come to rest");
-}
-
-fn fill(cache: &Cache, items: u32) {
-    for n in 0..items {
-        cache.set(format!("key {n}").as_bytes(), &[n as u8; 500]).unwrap();
-    }
-}
-
-fn has_all(cache: &Cache, items: u32) -> bool {
-    cache.len() == u64::from(items) && (0..items).all(|n| cache.contains(format!("key {n}").as_bytes()))
-}
+use super::pair::{cache, connect, fill, has_all, primary, replica, settle, settle_all};
 
 #[test]
 fn a_break_is_followed_by_a_partial_sync_and_a_long_one_by_a_full_one() {
@@ -119,7 +68,7 @@ fn five_replicas_at_most_none_of_a_replica_and_one_link_a_name() {
     let mut primary = primary(PrimaryOptions::new());
     let mut all: Vec<(Replica, LinkId)> = Vec::new();
     for n in 0..5 {
-        let mut replica = replica(&format!("r{n}"));
+        let mut replica = super::pair::replica(&format!("r{n}"));
         let link = connect(&mut primary, &mut replica, 0);
         settle(&mut primary, &mut replica, link, 0).unwrap();
         all.push((replica, link));
@@ -150,7 +99,7 @@ fn a_primary_that_comes_back_empty_empties_nobody_unless_told() {
     let link = connect(&mut primary, &mut replica, 0);
     settle(&mut primary, &mut replica, link, 0).unwrap();
     drop(primary);
-    let mut again = self::primary(PrimaryOptions::new());
+    let mut again = super::pair::primary(PrimaryOptions::new());
     again.cache().set(b"new", b"after the restart").unwrap();
     let link = connect(&mut again, &mut replica, 0);
     let error = settle(&mut again, &mut replica, link, 0).unwrap_err();
