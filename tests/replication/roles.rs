@@ -97,13 +97,13 @@ fn what_a_replica_had_before_a_full_sync_is_not_taken_for_an_acknowledgement() {
 #[test]
 fn data_are_kept_from_a_line_that_began_empty_until_told_and_its_own_line_goes_on() {
     // A group that begins with nothing, as groups do: all of them are of its line.
-    let mut first = primary(PrimaryOptions::new().backlog(1 << 10, 0));
+    let mut first = primary(PrimaryOptions::new());
     let little = ReplicaOptions::new("one").backlog(1 << 10);
     let (mut one, mut other) = (Replica::new(&cache(true), little).unwrap(), replica("other"));
     let links = [connect(&mut first, &mut one, 0), connect(&mut first, &mut other, 0)];
     fill(first.cache(), 50);
     settle_all(&mut first, &mut [(&mut one, links[0]), (&mut other, links[1])], 0).unwrap();
-    // The other one misses more than the backlog has; then there is a new primary. It is of the line, and synced.
+    // The other one misses more than the next primary's backlog has; then there is a new primary. It is of the line, and synced.
     first.disconnect(links[1]);
     fill(first.cache(), 200);
     settle(&mut first, &mut one, links[0], 0).unwrap();
