@@ -244,6 +244,6 @@ mod tests {
                 assert_eq!(name.strip_prefix("ElastiCache:"), Some(format!("{kind:?}").as_str()));
             }
         }
-        assert_eq!(EngineEventKind::ALL.iter().filter(|kind| kind.name().is_none()).count(), 9);
+        assert_eq!(EngineEventKind::ALL.iter().filter(|kind| kind.name().is_none()).count(), 11);
     }
 }

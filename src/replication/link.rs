@@ -15,7 +15,7 @@ use super::message::{MAX_TEXT, Message};
 use super::{Buffers, PING_MS, Since};
 use crate::api::Cache;
 use crate::error::{Error, Result};
-use crate::oplog::Backlog;
+use crate::oplog::{Backlog, ReplicationLog};
 use crate::snapshot::SnapshotRun;
 use crate::storage::crc32c;
 
@@ -136,6 +136,9 @@ pub(super) struct Link {
     out: Vec<u8>,
     /// Bytes of `out` that the transport has.
     gone: usize,
+    /// Records that were read from the backlog, and how many of their bytes were put out.
+    records: Vec<u8>,
+    records_put: usize,
     heard: Since,
     pinged: Since,
     acknowledged: Option<u64>,
@@ -159,6 +162,8 @@ impl Link {
             encoder: FrameEncoder::new(0),
             out: Vec::new(),
             gone: 0,
+            records: Vec::new(),
+            records_put: 0,
             heard: Since(now_ms),
             pinged: Since(now_ms),
             acknowledged: None,
@@ -193,6 +198,9 @@ impl Link {
         self.is_online = false;
         self.reading = None;
         self.decoder = FrameDecoder::limited(None, MOST_FROM_REPLICA);
+        self.records = Vec::new();
+        // It is less than before.
+        let _ = self.settle();
     }
 
     pub(super) fn is_greeted(&self) -> bool {
@@ -262,11 +270,29 @@ impl Link {
         self.put(&Message::Ping { position, unix_ms });
     }
 
-    /// Bytes of records, in messages.
-    pub(super) fn put_effects(&mut self, records: &[u8]) {
-        for piece in records.chunks(PIECE) {
-            self.put(&Message::Effects(piece));
+    /// Goes on with the records from `next` on, a message at a time. Returns the number of the first record that was
+    /// not read yet.
+    pub(super) fn put_effects(&mut self, backlog: &Backlog, next: u64) -> Result<u64> {
+        let mut read = next;
+        if self.records_put == self.records.len() {
+            self.records.clear();
+            self.records_put = 0;
+            read = backlog.read(next, &mut self.records, PIECE)?;
         }
+        let rest = &self.records[self.records_put..];
+        let piece = &rest[..rest.len().min(PIECE)];
+        self.encoder.put(&Message::Effects(piece), &mut self.out);
+        self.records_put += piece.len();
+        if self.records_put == self.records.len() {
+            self.records = Vec::new();
+            self.records_put = 0;
+        }
+        Ok(read)
+    }
+
+    /// Whether records were read that were not put out yet.
+    pub(super) fn has_records(&self) -> bool {
+        self.records_put < self.records.len()
     }
 
     pub(super) fn begin_sending(&mut self, run: SnapshotRun, position: u64) {
@@ -320,7 +346,7 @@ impl Link {
     /// Brings what its buffers take to the ledger.
     pub(super) fn settle(&mut self) -> Result<()> {
         let snapshot = if let Stage::Sending(sending) = &self.stage { sending.bytes.capacity() } else { 0 };
-        self.buffers.hold(self.decoder.memory() + (self.out.capacity() + snapshot) as u64)
+        self.buffers.hold(self.decoder.memory() + (self.out.capacity() + self.records.capacity() + snapshot) as u64)
     }
 
     pub(super) fn report(&mut self, position: u64, unix_ms: u64, now_ms: u64) -> ReplicaReport {

@@ -10,12 +10,12 @@
 
 use std::sync::Arc;
 
-use super::link::{Link, LinkId, PIECE, ReplicaReport, Stage};
+use super::link::{Link, LinkId, ReplicaReport, Stage};
 use super::message::{Message, Refusal};
 use super::options::{PrimaryOptions, ReplicaOptions};
 use super::replica::Replica;
 use super::waiting::{Progress, ReplicaWait};
-use super::{Buffers, Numbers, Origin, items};
+use super::{Numbers, Origin, items};
 use crate::api::Cache;
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::EngineEventKind;
@@ -58,9 +58,6 @@ pub struct Primary {
     origin: Origin,
     links: Vec<Link>,
     next_link: u64,
-    scratch: Vec<u8>,
-    /// What the scratch takes.
-    buffers: Buffers,
     waiting: Arc<Progress>,
 }
 
@@ -82,11 +79,12 @@ impl Primary {
         if cache.is_follower() {
             return Err(Error::new(ErrorKind::NotAllowed, "a replica has no replicas of its own: promote it first"));
         }
+        options.check()?;
         let backlog = Arc::new(Backlog::new(options.backlog_bytes).time_to_live_ms(options.backlog_ttl_ms));
         backlog.charge_to(Arc::clone(&cache.engine().ctx.arena));
         let log: Arc<dyn ReplicationLog> = Arc::clone(&backlog) as Arc<dyn ReplicationLog>;
         cache.engine().ctx.effects.attach(log)?;
-        Self::with(cache, options, backlog, None)
+        Ok(Self::with(cache, options, backlog, None))
     }
 
     /// With a backlog that is attached already.
@@ -95,12 +93,10 @@ impl Primary {
         options: PrimaryOptions,
         backlog: Arc<Backlog>,
         former: Option<Former>,
-    ) -> Result<Primary> {
-        options.check()?;
+    ) -> Primary {
         let history = Numbers::new(options.seed).history();
         let mut primary = Primary {
             cache: cache.namespace(0),
-            buffers: Buffers::new(cache)?,
             waiting: Arc::default(),
             backlog,
             history,
@@ -108,11 +104,10 @@ impl Primary {
             former,
             links: Vec::new(),
             next_link: 1,
-            scratch: Vec::new(),
             options,
         };
         primary.judge_writes(0);
-        Ok(primary)
+        primary
     }
 
     /// Other settings from now on: all but where history numbers come from. Replicas that are more than may follow now
@@ -260,6 +255,12 @@ impl Primary {
     /// Answers a greeting: partial or full.
     fn greet(&mut self, at: usize, greeting: Greeting, now_ms: u64) -> Result<()> {
         let Greeting { link: number, history, position, is_external, name } = greeting;
+        // It has become one without having been demoted.
+        if self.cache.is_follower() {
+            self.links[at].begin(name, is_external, number);
+            self.links[at].put(&Message::Refused(Refusal::IsReplica));
+            return Err(Error::new(ErrorKind::NotAllowed, Refusal::IsReplica.text()));
+        }
         // A replica that comes again has lost its other link, whether that is known here or not.
         self.links.iter_mut().filter(|other| other.is_greeted() && other.name == name).for_each(Link::close);
         self.links[at].begin(name, is_external, number);
@@ -306,8 +307,12 @@ impl Primary {
         let (timeout, unix_ms) = (self.options.timeout_ms, self.cache.now_ms());
         let _ = self.cache.sync_log();
         let position = self.position();
+        let is_follower = self.cache.is_follower();
         for at in 0..self.links.len() {
-            if self.links[at].silent_ms(now_ms) >= timeout {
+            if is_follower && self.links[at].is_greeted() {
+                self.links[at].put(&Message::Refused(Refusal::IsReplica));
+                self.lose(at, Refusal::IsReplica.text());
+            } else if self.links[at].silent_ms(now_ms) >= timeout {
                 self.lose(at, &format!("nothing came from it in {timeout} ms"));
             }
         }
@@ -378,17 +383,10 @@ impl Primary {
                 }
                 Ok(true)
             }
-            Stage::Streaming { from, next } if next < taken => {
-                self.scratch.clear();
-                let read = self.backlog.read(next, &mut self.scratch, PIECE)?;
-                let held = self.buffers.hold(self.scratch.capacity() as u64);
-                if held.is_ok() {
-                    link.put_effects(&self.scratch);
-                    link.stage = Stage::Streaming { from, next: read };
-                }
-                self.scratch = Vec::new();
-                self.buffers.hold(0)?;
-                held.map(|()| read < taken)
+            Stage::Streaming { from, next } if next < taken || link.has_records() => {
+                let read = link.put_effects(&self.backlog, next)?;
+                link.stage = Stage::Streaming { from, next: read };
+                Ok(read < taken || link.has_records())
             }
             _ => Ok(false),
         }

@@ -24,6 +24,9 @@ use crate::oplog::{Backlog, Batch, Decoder, ReplicationLog, encode};
 /// Bytes of records that are gathered before the backlog gets them.
 const GATHERED: usize = 64 << 10;
 
+/// No position is higher: there is no end to numbers.
+const HIGHEST: u64 = u64::MAX / 2;
+
 /// How a replica is doing.
 ///
 /// # Examples
@@ -332,6 +335,9 @@ impl Replica {
                 &mut (Stage::Expecting { history, origin } | Stage::Receiving { history, origin, .. }),
                 Message::SyncBegin { position },
             ) => {
+                if !(1..=HIGHEST).contains(&position) {
+                    return Err(out_of_turn());
+                }
                 // What came of another one goes first: it has the same name.
                 self.stage = Stage::Expecting { history, origin };
                 let (name, storage) = (&self.options.name, self.options.storage.as_ref());
@@ -578,7 +584,7 @@ impl Replica {
         let former = self.history.map(|history| Former { history, end });
         let mut primary = if former.is_some() && cache.engine().ctx.effects.adopt(log, end) {
             cache.set_follower(false);
-            Primary::with(&cache, options, self.backlog, former)?
+            Primary::with(&cache, options, self.backlog, former)
         } else {
             // The numbers are its own: of the time when it was a primary, or of a log of its own.
             cache.set_follower(false);

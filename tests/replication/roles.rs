@@ -205,10 +205,10 @@ fn a_closed_link_whose_output_nobody_takes_holds_nothing_up() {
     fill(primary.cache(), 2000);
     let broken = connect(&mut primary, &mut replica, 0);
     for _ in 0..3 {
-        primary.receive(broken, &replica.output().to_vec(), 0).unwrap();
+        primary.receive(broken, replica.output(), 0).unwrap();
         replica.sent(usize::MAX);
         primary.poll(0);
-        replica.receive(&primary.output(broken).to_vec(), 0).unwrap();
+        replica.receive(primary.output(broken), 0).unwrap();
         primary.sent(broken, usize::MAX);
     }
     primary.poll(0);

@@ -87,6 +87,13 @@ fn five_replicas_at_most_none_of_a_replica_and_one_link_a_name() {
 
     assert_eq!(first.reader().cache().unwrap().set(b"k", b"v").unwrap_err().kind(), ErrorKind::NotAllowed);
     assert!(Primary::new(first.reader().cache().unwrap(), PrimaryOptions::new()).is_err());
+    // Nor does a primary that was made a follower behind its back go on.
+    primary.cache().set_follower(true);
+    primary.poll(0);
+    assert!(all.iter().all(|(_, link)| !primary.is_open(*link)));
+    let link = connect(&mut primary, &mut sixth, 0);
+    let error = settle(&mut primary, &mut sixth, link, 0).unwrap_err();
+    assert!(error.to_string().contains("no replicas of its own"), "{error}");
     sixth.connect(0);
     let answer = Replica::refuse(sixth.output());
     assert!(sixth.receive(&answer, 0).unwrap_err().to_string().contains("no replicas of its own"));

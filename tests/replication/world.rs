@@ -429,7 +429,7 @@ impl World {
 
     /// What the replicas hold, those that hold anything.
     pub(crate) fn kept(&self) -> Vec<(usize, Contents)> {
-        let have = self.followers.iter().enumerate().filter(|(_, follower)| follower.cache.len() > 0);
+        let have = self.followers.iter().enumerate().filter(|(_, follower)| !follower.cache.is_empty());
         have.map(|(n, follower)| (n, without_end(contents(&follower.cache)))).collect()
     }
 
