@@ -111,6 +111,8 @@ pub struct Replica {
     has_stepped_down: bool,
     /// The origin of the primary for whose data it does not give up its own.
     kept_from: Option<u128>,
+    /// Whether it was told to give its data up once.
+    accepts_empty: bool,
     backlog: Arc<Backlog>,
     gathered: Vec<u8>,
     /// Number of the first gathered record.
@@ -159,6 +161,7 @@ impl Replica {
             origin: None,
             has_stepped_down: false,
             kept_from: None,
+            accepts_empty: false,
             backlog: Self::new_backlog(cache, &options),
             gathered: Vec::new(),
             gathered_from: 0,
@@ -374,7 +377,7 @@ impl Replica {
 
     /// Judges whether the data may be replaced by those of a primary.
     fn give_up_data(&mut self, history: u128, origin: Origin, may_empty: bool) -> Result<()> {
-        let is_told = may_empty || self.options.accept_empty;
+        let is_told = may_empty || self.options.accept_empty || self.accepts_empty;
         let is_same_line = self.origin.is_some_and(|own| own.history == origin.history);
         // One that stepped down for a replica gives up its data to that, whatever those began with.
         let is_succeeded = self.has_stepped_down && history != origin.history;
@@ -400,7 +403,7 @@ impl Replica {
         self.gathered.clear();
         self.gathered_from = self.position;
         self.ack_is_due = true;
-        self.kept_from = None;
+        (self.kept_from, self.accepts_empty) = (None, false);
         self.reader.set(Serving::InSync);
     }
 
@@ -518,7 +521,8 @@ impl Replica {
         self.reader.clone()
     }
 
-    /// The next connection may replace the data by those of a primary that came back empty.
+    /// The next connection may replace the data by those of a primary that came back empty. Once: what comes after that
+    /// is kept again. For good it is [`ReplicaOptions::accept_empty`].
     ///
     /// # Examples
     /// ```
@@ -528,7 +532,7 @@ impl Replica {
     /// # Ok::<(), larder::Error>(())
     /// ```
     pub fn accept_empty(&mut self) {
-        self.options.accept_empty = true;
+        self.accepts_empty = true;
     }
 
     /// What to answer to one that takes this replica for a primary, and has sent these bytes; then the connection is to

@@ -120,6 +120,16 @@ fn a_primary_that_comes_back_empty_empties_nobody_unless_told() {
     let link = connect(&mut again, &mut replica, 0);
     settle(&mut again, &mut replica, link, 0).unwrap();
     assert!(shown.cache().unwrap().contains(b"new") && shown.cache().unwrap().len() == 1);
+
+    // It was told once; it was not told to do so always.
+    let mut third = super::pair::primary(PrimaryOptions::new());
+    let link = connect(&mut third, &mut replica, 0);
+    assert!(settle(&mut third, &mut replica, link, 0).is_err() && shown.cache().unwrap().contains(b"new"));
+    // The primary may say so, too.
+    third.set_options(PrimaryOptions::new().may_empty_replicas(true), 0).unwrap();
+    let link = connect(&mut third, &mut replica, 0);
+    settle(&mut third, &mut replica, link, 0).unwrap();
+    assert!(shown.cache().unwrap().is_empty());
 }
 
 #[test]
