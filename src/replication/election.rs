@@ -103,8 +103,8 @@ impl PrimaryHandle {
     /// Makes failover automatic.
     ///
     /// # Errors
-    /// [`ErrorKind::NotAllowed`] if no replica follows that may take the primary's place, or if the cache has an append-only file: a primary that comes
-    /// back from its own log, and a replica that took its place, would be two.
+    /// [`ErrorKind::NotAllowed`] if no replica follows that may take the primary's place, or if the cache has an
+    /// append-only file: a primary that comes back from its own log, and a replica that took its place, would be two.
     ///
     /// # Examples
     /// ```

@@ -138,8 +138,8 @@ impl PrimaryOptions {
     }
 
     /// How snapshots for replicas are taken: compressed or not, and how long
-    /// [writers wait](SnapshotOptions::writers_wait) for them. A thread that writes and drives the primary as well waits
-    /// for itself then; where there is none but that, nobody should wait.
+    /// [writers wait](SnapshotOptions::writers_wait) for them. A thread that writes and drives the primary as well
+    /// waits for itself then; where there is none but that, nobody should wait.
     ///
     /// # Examples
     /// ```
@@ -258,8 +258,8 @@ impl ReplicaOptions {
         self
     }
 
-    /// Whether it is somebody else's: it follows, and [`least_behind`](super::least_behind) never chooses it to take the
-    /// primary's place. Default: no.
+    /// Whether it is somebody else's: it follows, and [`least_behind`](super::least_behind) never chooses it to take
+    /// the primary's place. Default: no.
     ///
     /// # Examples
     /// ```

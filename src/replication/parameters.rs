@@ -16,7 +16,8 @@ impl PrimaryOptions {
     /// [`Primary::set_options`](super::Primary::set_options).
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if the version of these parameters does not know replication.
+    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if the version of these parameters does not know
+    /// replication.
     ///
     /// # Examples
     /// ```

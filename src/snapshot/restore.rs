@@ -407,8 +407,8 @@ impl Cache {
     ///
     /// # Errors
     /// [`ErrorKind::Storage`] if it cannot be read, [`ErrorKind::Damaged`] with the offset if it is not whole,
-    /// [`ErrorKind::RestoreFailed`], with both sizes, if it is too large for this cache. [`ErrorKind::NotAllowed`] if it
-    /// is a follower.
+    /// [`ErrorKind::RestoreFailed`], with both sizes, if it is too large for this cache. [`ErrorKind::NotAllowed`] if
+    /// it is a follower.
     ///
     /// # Examples
     /// ```
