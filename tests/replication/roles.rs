@@ -103,7 +103,7 @@ fn data_are_kept_from_a_line_that_began_empty_until_told_and_its_own_line_goes_o
     let links = [connect(&mut first, &mut one, 0), connect(&mut first, &mut other, 0)];
     fill(first.cache(), 50);
     settle_all(&mut first, &mut [(&mut one, links[0]), (&mut other, links[1])], 0).unwrap();
-    // The other one misses more than the next primary's backlog has; then there is a new primary. It is of the line, and synced.
+    // The other one misses more than the next primary's backlog has. That is of its line, and it is synced.
     first.disconnect(links[1]);
     fill(first.cache(), 200);
     settle(&mut first, &mut one, links[0], 0).unwrap();
