@@ -92,6 +92,10 @@ pub enum ErrorKind {
     LogFailed,
     /// Records were asked for that a log has dropped; the message names the oldest that it has.
     Gone,
+    /// Fewer replicas follow than writes need.
+    TooFewReplicas,
+    /// A replica has no data that it may answer with: it is not in sync.
+    NotInSync,
 }
 
 impl Error {

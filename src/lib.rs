@@ -111,6 +111,9 @@
 //! is [closed](Cache::close) leaves them there, and the next one begins with them.
 //! [`Cache::start`] says whether it did, and else why not.
 //!
+//! # Replicas
+//! With the feature `replication`, the module `replication` has a primary and its replicas, over any transport.
+//!
 //! # Protocols
 //! With the feature `memcached`, the module `protocol` answers memcached's protocol on a cache, for whoever owns the
 //! sockets.
@@ -174,6 +177,9 @@ pub mod policy;
 pub mod protocol;
 #[cfg(feature = "metrics")]
 mod publish;
+#[cfg(feature = "replication")]
+#[cfg_attr(docsrs, doc(cfg(feature = "replication")))]
+pub mod replication;
 mod shard;
 mod slab;
 #[cfg(feature = "snapshot")]

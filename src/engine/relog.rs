@@ -45,6 +45,8 @@ pub(super) struct Logging {
     tokens: AtomicU64,
     /// The last time that came with an effect, Unix milliseconds.
     time: AtomicU64,
+    /// By how many milliseconds a follower is behind.
+    lag_ms: AtomicU64,
     /// The policy that a follower will have when it is none any more.
     policy: Mutex<Option<(EvictionPolicy, Objective)>>,
 }
@@ -147,6 +149,16 @@ impl Engine {
     /// The last time that came with an effect.
     pub(crate) fn followed_time(&self) -> Option<u64> {
         Some(self.logging.time.load(Relaxed)).filter(|&ms| ms != 0)
+    }
+
+    /// By how many milliseconds a follower is behind, as far as it was told; 0 in a cache by itself.
+    pub(crate) fn lag_ms(&self) -> u64 {
+        self.logging.lag_ms.load(Relaxed)
+    }
+
+    #[cfg(feature = "replication")]
+    pub(crate) fn set_lag_ms(&self, lag_ms: u64) {
+        self.logging.lag_ms.store(lag_ms, Relaxed);
     }
 
     /// Makes the cache a follower, which evicts nothing and removes nothing by itself, or ends that.

@@ -3,8 +3,8 @@
 use super::{Engine, Key};
 use crate::error::Result;
 use crate::policy::Arrival;
-use crate::shard::{For, Locked, New, Origin, Room, Stored};
-use crate::slab::{Attributes, Filling};
+use crate::shard::{For, Locked, New, Origin, Room, Shortage, Stored};
+use crate::slab::{Attributes, Filling, Prepaid};
 use crate::snapshot::record::Record;
 
 /// What became of an item.
@@ -64,7 +64,11 @@ impl Engine {
         }
     }
 
+    /// A follower leaves nothing out by its own clock: its primary tells what has ended.
     fn is_past(&self, record: &Record<'_>) -> bool {
+        if self.ctx.effects.is_follower() {
+            return false;
+        }
         record.end_ms().is_some_and(|end| end <= self.ctx.to_unix(self.ctx.now()))
     }
 
@@ -77,7 +81,7 @@ impl Engine {
         let key = self.key(record.namespace, record.key);
         self.check_value(record.key.len(), record.value_len, 0)?;
         let mut arrival = None;
-        self.write(key.hash, |locked, prepaid| {
+        self.write_restored(key.hash, |locked, prepaid| {
             if locked.find(key.hash, key.namespace, key.bytes).is_some() {
                 return Ok(Landed::Newer);
             }
@@ -101,8 +105,23 @@ impl Engine {
         })
     }
 
+    /// A write of what a snapshot has: a program's, or, in a follower, one that its primary's snapshot makes.
+    fn write_restored<R>(
+        &self,
+        hash: u64,
+        op: impl FnMut(&mut Locked<'_>, &mut Prepaid) -> std::result::Result<R, Shortage>,
+    ) -> Result<R> {
+        if !self.ctx.effects.is_follower() {
+            return self.write(hash, op);
+        }
+        let done = self.write_unlogged(hash, op)?;
+        self.ctx.settle_log()?;
+        Ok(done)
+    }
+
     fn mark_fetched(locked: &mut Locked<'_>, key: Key<'_>) {
-        if let Some(found) = locked.find(key.hash, key.namespace, key.bytes) {
+        // Not as a reader would: that would remove it, if its time is over by this clock.
+        if let Some(found) = locked.find_even_ended(key.hash, key.namespace, key.bytes) {
             locked.shard.table.rewrite(found.place, |slot| slot.with_fetched());
         }
     }
@@ -116,7 +135,7 @@ impl Engine {
         let key = self.key(record.namespace, record.key);
         self.check_value(record.key.len(), record.value_len, 0)?;
         let mut known = None;
-        self.write(key.hash, |locked, prepaid| {
+        self.write_restored(key.hash, |locked, prepaid| {
             if locked.find(key.hash, key.namespace, key.bytes).is_some() {
                 return Ok(Err(Landed::Newer));
             }

@@ -188,6 +188,27 @@ impl Engine {
         flushes.iter().flat_map(|(&at, namespaces)| namespaces.iter().map(move |&namespace| (at, namespace))).collect()
     }
 
+    /// Tells the logs of planned clearings once more, for who follows from a snapshot: they are not in it. Under the
+    /// lock, so that none of them is told of after it was done.
+    #[cfg(feature = "replication")]
+    pub(crate) fn repeat_plans(&self) {
+        let flushes = self.flushes.lock();
+        for (&at, namespaces) in &*flushes {
+            let at_ms = self.ctx.to_unix(at);
+            namespaces.iter().for_each(|&namespace| {
+                self.ctx.effects.record(&Effect::ClearAt { namespace, at_ms }, &mut None);
+            });
+        }
+    }
+
+    /// Plans no clearing any more.
+    #[cfg(feature = "replication")]
+    pub(crate) fn forget_plans(&self) {
+        let mut flushes = self.flushes.lock();
+        flushes.clear();
+        self.ctx.set_flush_at(u64::MAX);
+    }
+
     /// A planned clearing was done elsewhere.
     pub(super) fn unplan_clear(&self, namespace: u8, at: u64) {
         let mut flushes = self.flushes.lock();

@@ -143,6 +143,10 @@ kinds! {
     LogRewritten = None, "The log was rewritten";
     /// The log could not be rewritten, and is as it was; the text has the cause.
     LogRewriteFailed = None, "The log could not be rewritten";
+    /// A replica's link was given up by its primary; the text has the cause.
+    ReplicaLost = None, "A replica was lost";
+    /// A replica keeps its data though its primary came back empty.
+    ReplicaKeepsData = None, "The primary came back empty; the replica keeps its data";
     /// A log was replayed; the text says what was found.
     LogReplayed = None, "The log was replayed";
     /// A cache has begun with what the last one held; the text has figures.
@@ -246,6 +250,6 @@ mod tests {
                 assert_eq!(name.strip_prefix("ElastiCache:"), Some(format!("{kind:?}").as_str()));
             }
         }
-        assert_eq!(EngineEventKind::ALL.iter().filter(|kind| kind.name().is_none()).count(), 12);
+        assert_eq!(EngineEventKind::ALL.iter().filter(|kind| kind.name().is_none()).count(), 14);
     }
 }

@@ -39,6 +39,11 @@ const FAILED: u8 = 1 << 2;
 const FOLLOWER: u8 = 1 << 3;
 /// A log is being replayed.
 const REPLAYING: u8 = 1 << 4;
+/// Fewer replicas follow than writes need.
+#[cfg(feature = "replication")]
+const TOO_FEW: u8 = 1 << 5;
+#[cfg(not(feature = "replication"))]
+const TOO_FEW: u8 = 0;
 
 /// Bytes that queue and batch keep for the next ones.
 const KEPT: usize = 64 << 10;
@@ -184,6 +189,12 @@ impl Recorder {
         self.has(REPLAYING)
     }
 
+    /// Refuses writes because too few replicas follow, or ends that.
+    #[cfg(feature = "replication")]
+    pub(crate) fn set_too_few_replicas(&self, too_few: bool) {
+        self.set(TOO_FEW, too_few);
+    }
+
     pub(crate) fn set_replaying(&self, replaying: bool) {
         self.set(REPLAYING, replaying);
     }
@@ -235,7 +246,7 @@ impl Recorder {
     /// Says whether a program may write. Before an operation, without any lock.
     #[inline(always)]
     pub(crate) fn check(&self, now_ms: impl Fn() -> u64) -> Result<()> {
-        if self.has(STALLED | FAILED | FOLLOWER) { self.check_slowly(now_ms()) } else { Ok(()) }
+        if self.has(STALLED | FAILED | FOLLOWER | TOO_FEW) { self.check_slowly(now_ms()) } else { Ok(()) }
     }
 
     #[cold]
@@ -248,6 +259,10 @@ impl Recorder {
         }
         if self.has(FAILED) {
             return Err(self.why());
+        }
+        if self.has(TOO_FEW) {
+            let text = "fewer replicas follow, or were heard of lately, than writes need (min-slaves-to-write)";
+            return Err(Error::new(ErrorKind::TooFewReplicas, text));
         }
         self.ship(now_ms)
     }
@@ -385,6 +400,24 @@ impl Recorder {
             // Who waited for it was told.
             let _ = self.detach(log, now_ms);
         }
+    }
+
+    /// Adds a log that was kept elsewhere, of the effects that made this cache what it is, and goes on with its
+    /// numbers, at `next`. False if there are logs already, which have numbers of their own.
+    #[cfg(feature = "replication")]
+    pub(crate) fn adopt(&self, log: Arc<dyn ReplicationLog>, next: u64) -> bool {
+        let mut shipping = self.shipping.lock();
+        let mut logs = self.logs.write();
+        let _queue = self.queue.lock();
+        if self.is_on() || !shipping.takers.is_empty() || next == 0 {
+            return false;
+        }
+        self.last.store(next - 1, Release);
+        self.shipped.store(next - 1, Release);
+        shipping.takers.push(Taker { log: Arc::clone(&log), taken: 0, next });
+        logs.push(log);
+        self.set(LOGGING, true);
+        true
     }
 
     /// Takes a log away.

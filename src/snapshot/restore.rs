@@ -407,7 +407,8 @@ impl Cache {
     ///
     /// # Errors
     /// [`ErrorKind::Storage`] if it cannot be read, [`ErrorKind::Damaged`] with the offset if it is not whole,
-    /// [`ErrorKind::RestoreFailed`], with both sizes, if it is too large for this cache.
+    /// [`ErrorKind::RestoreFailed`], with both sizes, if it is too large for this cache. [`ErrorKind::NotAllowed`] if
+    /// it is a follower.
     ///
     /// # Examples
     /// ```
@@ -450,6 +451,21 @@ impl Cache {
     /// # Ok::<(), larder::Error>(())
     /// ```
     pub fn restore_with(
+        &self,
+        storage: &dyn Storage,
+        name: &str,
+        options: &RestoreOptions,
+        progress: impl Fn(&RestoreProgress) + Sync,
+    ) -> Result<Restored> {
+        if self.is_follower() {
+            let text = "this cache is a follower: what is in it comes from its primary alone, until it is promoted";
+            return Err(Error::new(ErrorKind::NotAllowed, text));
+        }
+        self.restore_any(storage, name, options, progress)
+    }
+
+    /// The same for a follower, too, whose primary's snapshot it is.
+    pub(crate) fn restore_any(
         &self,
         storage: &dyn Storage,
         name: &str,

@@ -217,6 +217,19 @@ impl SnapshotRun {
         }
     }
 
+    /// Number of the first effect that is not in it: it and those after it have to be done over the snapshot to have
+    /// what the cache has become since. 0 for a cache without a log.
+    ///
+    /// # Examples
+    /// ```
+    /// let cache = larder::Cache::new(1 << 20)?;
+    /// assert_eq!(cache.begin_snapshot(&larder::snapshot::SnapshotOptions::new())?.log_position(), 0);
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    pub fn log_position(&self) -> u64 {
+        self.header.log_position
+    }
+
     /// The moment that it shows.
     ///
     /// # Examples

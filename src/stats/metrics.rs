@@ -113,7 +113,7 @@ fn memcached(stats: &Stats, memory: &MemoryReport) -> Vec<Metric> {
     ]
 }
 
-fn redis(stats: &Stats, memory: &MemoryReport) -> Vec<Metric> {
+fn redis(stats: &Stats, memory: &MemoryReport, lag_ms: u64) -> Vec<Metric> {
     vec![
         gauge("CurrItems", COUNT, memory.items),
         counter("Evictions", stats.evictions),
@@ -122,7 +122,7 @@ fn redis(stats: &Stats, memory: &MemoryReport) -> Vec<Metric> {
         counter("CacheHits", stats.hits),
         counter("CacheMisses", stats.misses),
         // A cache by itself is its own primary.
-        gauge("ReplicationLag", "Seconds", 0),
+        gauge("ReplicationLag", "Seconds", lag_ms / 1000),
     ]
 }
 
@@ -143,7 +143,7 @@ impl Cache {
         let (stats, memory) = (self.stats(), self.memory());
         match view {
             View::Memcached => memcached(&stats, &memory),
-            View::Redis => redis(&stats, &memory),
+            View::Redis => redis(&stats, &memory, self.engine().lag_ms()),
         }
     }
 }

@@ -1,0 +1,8 @@
+//! Replication: replicas come to what their primary has, and show nothing else on the way, whatever links, machines and
+//! clocks do.
+
+mod pair;
+mod roles;
+mod scenarios;
+mod simulation;
+mod world;
