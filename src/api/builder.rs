@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::cache::Cache;
 use super::log::Appending;
+use super::log_settings::{LogPlace, LogSettings, LogWishes};
 use crate::clock::{Clock, SystemClock};
 use crate::engine::{Config, Engine};
 use crate::error::{Error, ErrorKind, Result};
@@ -62,6 +63,8 @@ pub struct CacheBuilder {
     append_only: Option<AppendOptions>,
     logs: Vec<Arc<dyn ReplicationLog>>,
     backlogs: Vec<Arc<Backlog>>,
+    pub(super) log_place: Option<LogPlace>,
+    pub(super) log_wishes: LogWishes,
 }
 
 impl Default for CacheBuilder {
@@ -112,6 +115,8 @@ impl Default for CacheBuilder {
             append_only: None,
             logs: Vec::new(),
             backlogs: Vec::new(),
+            log_place: None,
+            log_wishes: LogWishes::default(),
         }
     }
 }
@@ -543,11 +548,12 @@ impl CacheBuilder {
     /// operation: by one that writes or removes, by one that reads (what has ended may be removed then), or by
     /// maintenance. Calls of one key come in the order in which its items left; calls of different keys may come at the
     /// same time, from several threads. When another thread is already telling for the same shard, it tells this too,
-    /// and the operation may return before; a writer waits for it only while more than 256 KiB wait to be told.
+    /// and the operation may return before; a writer waits for it only while much waits to be told: more than the
+    /// shard's part of a 64th of the limit, or than 256 KiB.
     ///
     /// The listener may use this cache. What it removes by that is told after it has returned, so calls are never
-    /// nested; a listener that removes more than it is told of has what exceeds 4 MiB dropped
-    /// ([`Stats::notices_lost`](crate::Stats::notices_lost)). It should be quick, and must not wait for another thread
+    /// nested; a listener that removes more than it is told of has what exceeds its part of a 256th of the limit
+    /// dropped ([`Stats::notices_lost`](crate::Stats::notices_lost)). It should be quick, and must not wait for another thread
     /// that writes to the cache. If it panics, that is [counted](crate::Stats::listener_panics), and nothing else
     /// happens.
     ///
@@ -593,7 +599,9 @@ impl CacheBuilder {
         self
     }
 
-    /// A [`Backlog`] that is told everything that is done to the cache, its memory on this cache's ledger.
+    /// A [`Backlog`] that is told everything that is done to the cache, its memory on this cache's ledger. Where the
+    /// builder comes from [parameters](crate::params), its limits are those of `repl-backlog-size` and
+    /// `repl-backlog-ttl`.
     ///
     /// # Examples
     /// ```
@@ -702,18 +710,22 @@ impl CacheBuilder {
         if engine.ctx.settings.follower {
             engine.set_follower(true);
         }
+        let (place, wishes, backlogs) = (self.log_place, self.log_wishes, self.backlogs);
+        let place = place.map(LogPlace::open).transpose()?;
         let mut appending = None;
-        if let Some(options) = self.append_only {
+        if let Some(options) = wishes.file(self.append_only, place.as_ref())? {
             let (log, recovery) = engine.recover(options)?;
             appending = Some(Appending { log, recovery });
         }
-        for backlog in &self.backlogs {
+        for backlog in &backlogs {
+            wishes.fit(backlog);
             backlog.charge_to(Arc::clone(&engine.ctx.arena));
         }
-        let backlogs = self.backlogs.into_iter().map(|backlog| backlog as Arc<dyn ReplicationLog>);
-        for log in backlogs.chain(self.logs) {
+        let attached = backlogs.iter().map(|backlog| Arc::clone(backlog) as Arc<dyn ReplicationLog>);
+        for log in attached.chain(self.logs) {
             engine.ctx.effects.attach(log)?;
         }
-        Cache::start(engine, maintenance, expiry_cpu_share, name, events, appending)
+        let logs = LogSettings::new(place, backlogs, wishes);
+        Cache::start(engine, maintenance, expiry_cpu_share, name, events, appending, logs)
     }
 }

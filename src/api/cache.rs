@@ -8,6 +8,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::builder::{CacheBuilder, Maintenance, millis};
 use super::log::Appending;
+use super::log_settings::LogSettings;
 use crate::curve::MissRatioCurve;
 use crate::engine::{Built, Engine, Key};
 use crate::error::{Error, ErrorKind, Result};
@@ -88,6 +89,8 @@ struct Owner {
     events: EventLog,
     /// The append-only file, and what was found in it.
     appending: Mutex<Option<Appending>>,
+    /// What is asked of the logs.
+    logs: LogSettings,
     /// Ends with the last handle.
     _upkeeper: Option<Upkeeper>,
 }
@@ -202,6 +205,7 @@ impl Cache {
         name: String,
         events: EventLog,
         appending: Option<Appending>,
+        logs: LogSettings,
     ) -> Result<Cache> {
         let engine = Arc::new(engine);
         engine.ctx.effects.set_events(events.clone(), &name);
@@ -209,7 +213,7 @@ impl Cache {
             Maintenance::Thread => Some(Upkeeper::start(&engine, share, &name)?),
             Maintenance::Manual => None,
         };
-        let owner = Owner { engine, name, events, appending: Mutex::new(appending), _upkeeper: upkeeper };
+        let owner = Owner { engine, name, events, appending: Mutex::new(appending), logs, _upkeeper: upkeeper };
         let kind = EngineEventKind::CacheClusterProvisioningComplete;
         owner.emit(kind, kind.text());
         if let Some(recovery) = owner.appending.lock().as_ref().map(|appending| &appending.recovery)
@@ -228,6 +232,10 @@ impl Cache {
 
     pub(super) fn appending(&self) -> &Mutex<Option<Appending>> {
         &self.owner.appending
+    }
+
+    pub(super) fn log_settings(&self) -> &LogSettings {
+        &self.owner.logs
     }
 
     #[inline(always)]

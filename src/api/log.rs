@@ -145,9 +145,14 @@ impl Cache {
     /// # Ok::<(), larder::Error>(())
     /// ```
     pub fn stop_append_only(&self) -> Result<bool> {
-        let Some(Appending { log, .. }) = self.appending().lock().take() else { return Ok(false) };
-        let log: Arc<dyn ReplicationLog> = log;
-        self.engine().ctx.effects.detach(&log, self.now_ms())?;
+        let mut appending = self.appending().lock();
+        let Some(Appending { log, .. }) = appending.take() else { return Ok(false) };
+        let storage = Arc::clone(log.storage());
+        let shared: Arc<dyn ReplicationLog> = Arc::<AppendFile>::clone(&log);
+        self.engine().ctx.effects.detach(&shared, self.now_ms())?;
+        // The program may have it still; it is as it will stay all the same.
+        log.close()?;
+        self.log_settings().note_left(&storage);
         Ok(true)
     }
 

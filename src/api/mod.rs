@@ -13,6 +13,7 @@
 //! | `walk` | scan, iter, retain |
 //! | `listening` | key events, engine events |
 //! | `log` | the effect log; following another cache |
+//! | `log_settings` | what settings and parameters ask of the log, done |
 //! | `invalidate` | tags; keys by their beginning, or by what the program says |
 
 mod builder;
@@ -22,6 +23,7 @@ mod guard;
 mod invalidate;
 mod listening;
 mod log;
+mod log_settings;
 mod options;
 mod reads;
 mod reservation;

@@ -123,6 +123,26 @@ impl Engine {
         Ok((log, recovery))
     }
 
+    /// The same in a cache that is in use, and has nothing: programs' writes are refused meanwhile. A log that is
+    /// damaged leaves it as empty as it was.
+    pub(crate) fn recover_in_use(&self, options: AppendOptions) -> Result<(Arc<AppendFile>, Recovery)> {
+        self.ctx.effects.set_replaying(true);
+        self.sweep_flushed();
+        let items: u64 = self.shards().iter().map(|shard| shard.lock(&self.ctx).core.items).sum();
+        if items > 0 || self.ctx.effects.next() > 1 {
+            self.ctx.effects.set_replaying(false);
+            return Err(Error::new(
+                ErrorKind::AlreadyExists,
+                "there is a log in this storage, and there are items in the cache: build the cache anew with the log, \
+                 clear the cache first, or have the log overwritten",
+            ));
+        }
+        let (log, recovery) = self.recover(options).inspect_err(|_| self.clear_all())?;
+        // A write that had passed the check before it was made may be in the cache alone.
+        self.write_base(&*log)?;
+        Ok((log, recovery))
+    }
+
     /// Does what a record of a log says; one that finds no room takes away what it would have replaced.
     fn replay(&self, record: Record<'_>) -> Result<()> {
         let done = self.apply(&record.effect);

@@ -235,7 +235,7 @@ impl Recorder {
     /// Says whether a program may write. Before an operation, without any lock.
     #[inline(always)]
     pub(crate) fn check(&self, now_ms: impl Fn() -> u64) -> Result<()> {
-        if self.has(STALLED | FAILED | FOLLOWER) { self.check_slowly(now_ms()) } else { Ok(()) }
+        if self.has(STALLED | FAILED | FOLLOWER | REPLAYING) { self.check_slowly(now_ms()) } else { Ok(()) }
     }
 
     #[cold]
@@ -248,6 +248,12 @@ impl Recorder {
         }
         if self.has(FAILED) {
             return Err(self.why());
+        }
+        if self.is_replaying() {
+            return Err(Error::new(
+                ErrorKind::NotAllowed,
+                "this cache is taking over what is in its log: writes are refused until that is done",
+            ));
         }
         self.ship(now_ms)
     }

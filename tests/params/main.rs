@@ -5,6 +5,7 @@ mod config;
 mod docs;
 mod effects;
 mod groups;
+mod logs;
 mod table;
 
 use larder::params::{EngineVersion, NodeType, ParameterValues};

@@ -185,6 +185,16 @@ impl AppendFile {
         (state.rewrite_percentage, state.rewrite_min_size) = (percentage, min_size);
     }
 
+    /// Syncs what is there and marks its end. Nothing is written by itself from then on.
+    pub(crate) fn close(&self) -> Result<()> {
+        self.0.close()
+    }
+
+    /// Where its files are.
+    pub(crate) fn storage(&self) -> &Arc<dyn Storage> {
+        &self.0.options.storage
+    }
+
     /// Says that there is more in the cache than will be appended here: nothing counts before a base is finished.
     pub(crate) fn wait_for_base(&self) {
         self.0.state.lock().is_fresh = true;
