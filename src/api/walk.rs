@@ -137,6 +137,8 @@ impl Cache {
     /// ```
     pub fn retain(&self, mut keep: impl FnMut(&[u8], &[u8], &Metadata) -> bool) -> u64 {
         let (mut cursor, mut removed) = (Some(0), 0);
+        // Values that are being loaded are not among the items yet, and cannot be judged.
+        self.engine().overtake_loads(self.namespace_id());
         while let Some(from) = cursor {
             cursor = self.retain_step(from, 64, &mut keep, &mut removed);
         }
