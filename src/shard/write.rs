@@ -226,10 +226,11 @@ impl Locked<'_> {
     }
 
     /// What is counted and told of a removal: an item that had come to its end when it was cleared has expired. For
-    /// the log it was cleared: the record of that says so already. (When a tag was invalidated is not known.)
+    /// the log it was cleared: the record of that says so already, and nobody is told while that is read. (When a tag
+    /// was invalidated is not known.)
     fn told_cause(&self, locator: Locator, cause: Cause) -> Cause {
         let item = self.item(locator);
-        if cause != Cause::Flushed || !is_over(item, self.now) {
+        if cause != Cause::Flushed || !is_over(item, self.now) || self.ctx.effects.is_replaying() {
             return cause;
         }
         match self.ctx.namespaces.left_at(item.namespace(), item.generation()) {
