@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::cache::Cache;
+use super::cache::{Beside, Cache};
 use super::log::Appending;
 use super::log_settings::{LogPlace, LogSettings, LogWishes};
 use crate::clock::{Clock, SystemClock};
@@ -65,6 +65,8 @@ pub struct CacheBuilder {
     backlogs: Vec<Arc<Backlog>>,
     pub(super) log_place: Option<LogPlace>,
     pub(super) log_wishes: LogWishes,
+    #[cfg(feature = "snapshot")]
+    catalog: Option<Arc<crate::snapshot::Catalog>>,
 }
 
 impl Default for CacheBuilder {
@@ -117,6 +119,8 @@ impl Default for CacheBuilder {
             backlogs: Vec::new(),
             log_place: None,
             log_wishes: LogWishes::default(),
+            #[cfg(feature = "snapshot")]
+            catalog: None,
         }
     }
 }
@@ -553,9 +557,9 @@ impl CacheBuilder {
     ///
     /// The listener may use this cache. What it removes by that is told after it has returned, so calls are never
     /// nested; a listener that removes more than it is told of has what exceeds its part of a 256th of the limit
-    /// dropped ([`Stats::notices_lost`](crate::Stats::notices_lost)). It should be quick, and must not wait for another thread
-    /// that writes to the cache. If it panics, that is [counted](crate::Stats::listener_panics), and nothing else
-    /// happens.
+    /// dropped ([`Stats::notices_lost`](crate::Stats::notices_lost)). It should be quick, and must not wait for another
+    /// thread that writes to the cache. If it panics, that is [counted](crate::Stats::listener_panics), and nothing
+    /// else happens.
     ///
     /// Not told: items that are there when the cache is dropped, new items that the policy turns away, and values that
     /// are stored anew only in form (to get a token, or room for a far deadline). Items that were cleared, or whose tag
@@ -658,6 +662,11 @@ impl CacheBuilder {
         self
     }
 
+    #[cfg(feature = "snapshot")]
+    pub(crate) fn set_catalog(&mut self, catalog: Arc<crate::snapshot::Catalog>) {
+        self.catalog = Some(catalog);
+    }
+
     /// A name, for threads and reports. Default "larder".
     ///
     /// # Examples
@@ -726,6 +735,12 @@ impl CacheBuilder {
             engine.ctx.effects.attach(log)?;
         }
         let logs = LogSettings::new(place, backlogs, wishes);
-        Cache::start(engine, maintenance, expiry_cpu_share, name, events, appending, logs)
+        let beside = Beside {
+            appending,
+            logs,
+            #[cfg(feature = "snapshot")]
+            catalog: self.catalog,
+        };
+        Cache::start(engine, maintenance, expiry_cpu_share, name, events, beside)
     }
 }

@@ -1,5 +1,8 @@
 //! The handle on a cache, its maintenance thread, and what concerns the cache as a whole.
 
+#[cfg(feature = "snapshot")]
+mod aside;
+
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -16,7 +19,11 @@ use crate::events::{EngineEvent, EngineEventKind, EventLog, EventSource};
 use crate::expiry::CpuShare;
 use crate::policy::{EvictionPolicy, Objective};
 use crate::shard::{Automove, Settings};
+#[cfg(feature = "snapshot")]
+use crate::snapshot::driver::Driver;
 use crate::stats::{ClassStats, MemoryReport, ShardStats, Stats};
+#[cfg(feature = "snapshot")]
+pub(crate) use aside::Aside;
 
 /// A cache of byte strings in a fixed amount of memory.
 ///
@@ -91,8 +98,23 @@ struct Owner {
     appending: Mutex<Option<Appending>>,
     /// What is asked of the logs.
     logs: LogSettings,
+    /// Who takes automatic snapshots.
+    #[cfg(feature = "snapshot")]
+    driver: Option<Driver>,
+    /// It is that of a handle [aside](Aside), with which nothing ends.
+    #[cfg(feature = "snapshot")]
+    is_aside: bool,
     /// Ends with the last handle.
     _upkeeper: Option<Upkeeper>,
+}
+
+/// What a cache has beside its engine.
+#[derive(Debug)]
+pub(super) struct Beside {
+    pub(super) appending: Option<Appending>,
+    pub(super) logs: LogSettings,
+    #[cfg(feature = "snapshot")]
+    pub(super) catalog: Option<Arc<crate::snapshot::Catalog>>,
 }
 
 impl Owner {
@@ -104,8 +126,18 @@ impl Owner {
 
 impl Drop for Owner {
     fn drop(&mut self) {
+        #[cfg(feature = "snapshot")]
+        if self.is_aside {
+            return;
+        }
         // What was removed since the last write may wait still.
         let _ = self.engine.ctx.settle_log();
+        #[cfg(feature = "snapshot")]
+        if let Some(driver) = self.driver.take()
+            && let Some(handle) = self.aside().handle()
+        {
+            driver.end(handle);
+        }
         let kind = EngineEventKind::DeleteCacheClusterComplete;
         self.emit(kind, kind.text());
     }
@@ -204,8 +236,7 @@ impl Cache {
         share: f64,
         name: String,
         events: EventLog,
-        appending: Option<Appending>,
-        logs: LogSettings,
+        beside: Beside,
     ) -> Result<Cache> {
         let engine = Arc::new(engine);
         engine.ctx.effects.set_events(events.clone(), &name);
@@ -213,7 +244,18 @@ impl Cache {
             Maintenance::Thread => Some(Upkeeper::start(&engine, share, &name)?),
             Maintenance::Manual => None,
         };
-        let owner = Owner { engine, name, events, appending: Mutex::new(appending), logs, _upkeeper: upkeeper };
+        let owner = Owner {
+            engine,
+            name,
+            events,
+            appending: Mutex::new(beside.appending),
+            logs: beside.logs,
+            #[cfg(feature = "snapshot")]
+            driver: beside.catalog.map(Driver::new),
+            #[cfg(feature = "snapshot")]
+            is_aside: false,
+            _upkeeper: upkeeper,
+        };
         let kind = EngineEventKind::CacheClusterProvisioningComplete;
         owner.emit(kind, kind.text());
         if let Some(recovery) = owner.appending.lock().as_ref().map(|appending| &appending.recovery)
@@ -221,7 +263,25 @@ impl Cache {
         {
             owner.emit(EngineEventKind::LogReplayed, &recovery.to_string());
         }
-        Ok(Cache { owner: Arc::new(owner), namespace: 0 })
+        let cache = Cache { owner: Arc::new(owner), namespace: 0 };
+        #[cfg(feature = "snapshot")]
+        if let Some(driver) = &cache.owner.driver
+            && maintenance == Maintenance::Thread
+        {
+            driver.start(&cache)?;
+        }
+        Ok(cache)
+    }
+
+    #[cfg(feature = "snapshot")]
+    pub(crate) fn aside(&self) -> Aside {
+        self.owner.aside()
+    }
+
+    /// Who takes this cache's automatic snapshots.
+    #[cfg(feature = "snapshot")]
+    fn snapshot_driver(&self) -> Option<&Driver> {
+        self.owner.driver.as_ref()
     }
 
     /// The engine, for what may outlive this handle.
@@ -602,7 +662,8 @@ impl Cache {
     }
 
     /// Does maintenance for up to `budget` of CPU time: sweeps what has ended or was cleared, gives memory back. For
-    /// [`Maintenance::Manual`]; harmless otherwise.
+    /// [`Maintenance::Manual`]; harmless otherwise. Automatic snapshots, if the builder was given a catalog (feature
+    /// `snapshot`), are taken for as long as is left then.
     ///
     /// # Examples
     /// ```
@@ -613,6 +674,11 @@ impl Cache {
     /// ```
     pub fn run_maintenance(&self, budget: Duration) -> Upkeep {
         let (used, done) = self.engine().maintain(budget);
+        #[cfg(feature = "snapshot")]
+        if let Some(driver) = self.snapshot_driver().filter(|driver| !driver.has_thread()) {
+            let is_busy = driver.tick(self, budget.saturating_sub(used));
+            return Upkeep { used, done: done && !is_busy };
+        }
         Upkeep { used, done }
     }
 

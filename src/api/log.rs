@@ -28,7 +28,13 @@ impl Cache {
     /// # Examples
     /// See [`LogStatus`].
     pub fn log_status(&self) -> LogStatus {
-        self.engine().ctx.effects.status()
+        let mut status = self.engine().ctx.effects.status();
+        (status.rewrites, status.rewrite_failures) = self.engine().rewrites();
+        status.backlog_bytes = self.log_settings().backlog_bytes();
+        if let Some(file) = self.append_file() {
+            file.report(&mut status);
+        }
+        status
     }
 
     /// Returns when everything that was done so far is in the logs, as safe as they promise. Without a log, at once.
@@ -112,10 +118,7 @@ impl Cache {
     /// # Ok::<(), larder::Error>(())
     /// ```
     pub fn start_append_only(&self, options: AppendOptions) -> Result<()> {
-        let mut appending = self.appending().lock();
-        if appending.is_some() {
-            return Err(Error::new(ErrorKind::AlreadyExists, "this cache has an append-only file already"));
-        }
+        let _turn = self.log_settings().begin(self)?;
         let overwrites = options.overwrites();
         let (log, recovery) = AppendFile::open(options, |_| {
             Err(Error::new(
@@ -129,7 +132,7 @@ impl Cache {
         log.wait_for_base();
         let log = Arc::new(log);
         self.engine().add_log(Arc::clone(&log) as Arc<dyn ReplicationLog>)?;
-        *appending = Some(Appending { log, recovery });
+        *self.appending().lock() = Some(Appending { log, recovery });
         Ok(())
     }
 
@@ -145,8 +148,7 @@ impl Cache {
     /// # Ok::<(), larder::Error>(())
     /// ```
     pub fn stop_append_only(&self) -> Result<bool> {
-        let mut appending = self.appending().lock();
-        let Some(Appending { log, .. }) = appending.take() else { return Ok(false) };
+        let Some(Appending { log, .. }) = self.appending().lock().take() else { return Ok(false) };
         let storage = Arc::clone(log.storage());
         let shared: Arc<dyn ReplicationLog> = Arc::<AppendFile>::clone(&log);
         self.engine().ctx.effects.detach(&shared, self.now_ms())?;

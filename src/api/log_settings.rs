@@ -9,6 +9,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Acquire, Ordering::Release};
 
 use parking_lot::Mutex;
 
@@ -111,12 +112,24 @@ fn files_of(storage: &dyn Storage) -> std::io::Result<Vec<(String, u64)>> {
 }
 
 /// See the module.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct LogSettings {
     storage: Option<Arc<dyn Storage>>,
     backlogs: Vec<Arc<Backlog>>,
     wishes: Mutex<LogWishes>,
     left: Mutex<Option<Left>>,
+    /// Somebody is beginning a file. No lock, for a program's code runs meanwhile: who is told how far it is.
+    beginning: AtomicBool,
+}
+
+/// The turn of who begins an append-only file.
+#[derive(Debug)]
+pub(super) struct Turn<'a>(&'a AtomicBool);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Release);
+    }
 }
 
 impl LogSettings {
@@ -125,7 +138,23 @@ impl LogSettings {
         backlogs: Vec<Arc<Backlog>>,
         wishes: LogWishes,
     ) -> LogSettings {
-        LogSettings { storage, backlogs, wishes: Mutex::new(wishes), left: Mutex::default() }
+        LogSettings { storage, backlogs, wishes: Mutex::new(wishes), ..LogSettings::default() }
+    }
+
+    /// Takes the turn to begin a file of a cache that has none.
+    pub(super) fn begin(&self, cache: &Cache) -> Result<Turn<'_>> {
+        if self.beginning.swap(true, Acquire) {
+            return Err(Error::new(ErrorKind::NotAllowed, "this cache is just getting an append-only file"));
+        }
+        let turn = Turn(&self.beginning);
+        if cache.append_file().is_some() {
+            return Err(Error::new(ErrorKind::AlreadyExists, "this cache has an append-only file already"));
+        }
+        Ok(turn)
+    }
+
+    pub(super) fn backlog_bytes(&self) -> u64 {
+        self.backlogs.iter().map(|backlog| backlog.bytes()).sum()
     }
 
     /// The cache's file is closed, and stays in this storage.
@@ -261,14 +290,10 @@ impl Cache {
 
     /// Recovers a log into this cache, if it has nothing yet.
     fn take_over(&self, options: AppendOptions) -> Result<()> {
-        let mut appending = self.appending().lock();
-        if appending.is_some() {
-            return Err(Error::new(ErrorKind::AlreadyExists, "this cache has an append-only file already"));
-        }
+        let _turn = self.log_settings().begin(self)?;
         let (log, recovery) = self.engine().recover_in_use(options)?;
         let told = recovery.to_string();
-        *appending = Some(Appending { log, recovery });
-        drop(appending);
+        *self.appending().lock() = Some(Appending { log, recovery });
         self.emit(EngineEventKind::LogReplayed, &told);
         Ok(())
     }

@@ -33,6 +33,8 @@ mod writes;
 
 pub use builder::{CacheBuilder, Maintenance};
 pub(crate) use builder::{millis, random_seed};
+#[cfg(feature = "snapshot")]
+pub(crate) use cache::Aside;
 pub(crate) use cache::WeakCache;
 pub use cache::{Cache, Upkeep};
 pub use charge::Charge;
