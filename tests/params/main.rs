@@ -6,6 +6,7 @@ mod docs;
 mod effects;
 mod groups;
 mod logs;
+mod proofs;
 mod table;
 
 use larder::params::{EngineVersion, NodeType, ParameterValues};
