@@ -463,9 +463,15 @@ impl Cache {
         let restored = self.refill(storage, name, options, &progress);
         let stats = &self.engine().saver().stats;
         match &restored {
-            Ok(done) => {
+            Ok(_) => {
                 stats.lock().restored += 1;
-                event!(INFO, self.engine().ctx, name, items = done.stored, "restore completed");
+                event!(
+                    INFO,
+                    self.engine().ctx,
+                    name,
+                    items = restored.as_ref().map_or(0, |done| done.stored),
+                    "restore completed"
+                );
                 let nodes = format!("{source} from {name}");
                 self.event_log().emit(EngineEvent::recovered(self.now_ms(), &source, &nodes));
             }

@@ -451,8 +451,15 @@ impl Cache {
         match taken {
             Ok((items, bytes, took)) => {
                 saver.stats.lock().note_completed(now_ms, items, bytes, took);
-                let ctx = &self.engine().ctx;
-                event!(INFO, ctx, name, items, bytes, took_ms = took.as_millis() as u64, "snapshot completed");
+                event!(
+                    INFO,
+                    self.engine().ctx,
+                    name,
+                    items,
+                    bytes,
+                    took_ms = took.as_millis() as u64,
+                    "snapshot completed"
+                );
                 let text = format!("Snapshot {name} completed: {items} items in {bytes} bytes");
                 self.emit(EngineEventKind::SnapshotComplete, &text);
             }
