@@ -684,7 +684,7 @@ impl CacheBuilder {
     ///
     /// # Errors
     /// [`ErrorKind::InvalidConfig`] for settings out of range or at odds with each other, [`ErrorKind::Os`] if the
-    /// system refuses address space or a thread.
+    /// system refuses address space or a thread; [`ErrorKind::Storage`] and [`ErrorKind::Damaged`] of a log.
     ///
     /// # Examples
     /// ```
@@ -720,6 +720,7 @@ impl CacheBuilder {
             engine.set_follower(true);
         }
         let (place, wishes, backlogs) = (self.log_place, self.log_wishes, self.backlogs);
+        let is_given = self.append_only.is_some();
         let place = place.map(LogPlace::open).transpose()?;
         let mut appending = None;
         if let Some(options) = wishes.file(self.append_only, place.as_ref())? {
@@ -734,7 +735,7 @@ impl CacheBuilder {
         for log in attached.chain(self.logs) {
             engine.ctx.effects.attach(log)?;
         }
-        let logs = LogSettings::new(place, backlogs, wishes);
+        let logs = LogSettings::new(place, backlogs, wishes, is_given);
         let beside = Beside {
             appending,
             logs,

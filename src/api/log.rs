@@ -101,7 +101,8 @@ impl Cache {
     ///
     /// # Errors
     /// [`ErrorKind::AlreadyExists`] if there is one, or if there is a log in the storage and the options do not say
-    /// [`overwrite`](AppendOptions::overwrite); [`ErrorKind::Storage`] if it cannot be written.
+    /// [`overwrite`](AppendOptions::overwrite); [`ErrorKind::NotAllowed`] while another thread begins one;
+    /// [`ErrorKind::Storage`] if it cannot be written.
     ///
     /// # Examples
     /// ```
@@ -118,6 +119,12 @@ impl Cache {
     /// # Ok::<(), larder::Error>(())
     /// ```
     pub fn start_append_only(&self, options: AppendOptions) -> Result<()> {
+        self.begin_file(options)?;
+        self.log_settings().set_given(true);
+        Ok(())
+    }
+
+    pub(super) fn begin_file(&self, options: AppendOptions) -> Result<()> {
         let _turn = self.log_settings().begin(self)?;
         let overwrites = options.overwrites();
         let (log, recovery) = AppendFile::open(options, |_| {
@@ -149,6 +156,7 @@ impl Cache {
     /// ```
     pub fn stop_append_only(&self) -> Result<bool> {
         let Some(Appending { log, .. }) = self.appending().lock().take() else { return Ok(false) };
+        self.log_settings().set_given(false);
         let storage = Arc::clone(log.storage());
         let shared: Arc<dyn ReplicationLog> = Arc::<AppendFile>::clone(&log);
         self.engine().ctx.effects.detach(&shared, self.now_ms())?;

@@ -4,12 +4,13 @@
 //! Invariants:
 //! 1. `wishes` is what was asked for last. A file that is switched on later has it; what a file or a backlog that is
 //!    there has is asked of itself.
-//! 2. A log that this cache did not leave itself, as it is found, is never overwritten: it is recovered into a cache
+//! 2. A file that the program gave the cache itself (`is_given`) is the program's: no parameter ends or changes it.
+//! 3. A log that this cache did not leave itself, as it is found, is never overwritten: it is recovered into a cache
 //!    that has nothing, or switching on is refused.
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Acquire, Ordering::Release};
+use std::sync::atomic::{AtomicBool, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 
 use parking_lot::Mutex;
 
@@ -118,6 +119,8 @@ pub(crate) struct LogSettings {
     backlogs: Vec<Arc<Backlog>>,
     wishes: Mutex<LogWishes>,
     left: Mutex<Option<Left>>,
+    /// The program gave the cache the file that it has.
+    is_given: AtomicBool,
     /// Somebody is beginning a file. No lock, for a program's code runs meanwhile: who is told how far it is.
     beginning: AtomicBool,
 }
@@ -137,8 +140,26 @@ impl LogSettings {
         storage: Option<Arc<dyn Storage>>,
         backlogs: Vec<Arc<Backlog>>,
         wishes: LogWishes,
+        is_given: bool,
     ) -> LogSettings {
-        LogSettings { storage, backlogs, wishes: Mutex::new(wishes), ..LogSettings::default() }
+        let (wishes, is_given) = (Mutex::new(wishes), AtomicBool::new(is_given));
+        LogSettings { storage, backlogs, wishes, is_given, ..LogSettings::default() }
+    }
+
+    /// Notes whose file the cache has.
+    pub(super) fn set_given(&self, is_given: bool) {
+        self.is_given.store(is_given, Relaxed);
+    }
+
+    fn check_not_given(&self) -> Result<()> {
+        if self.is_given.load(Relaxed) {
+            return Err(Error::new(
+                ErrorKind::NotAllowed,
+                "the program itself gave this cache its append-only file, and alone changes it: parameters do so with \
+                 files in the builder's log_folder or log_storage",
+            ));
+        }
+        Ok(())
     }
 
     /// Takes the turn to begin a file of a cache that has none.
@@ -240,11 +261,13 @@ impl Cache {
     }
 
     /// Changes that.
-    pub(crate) fn set_fsync(&self, fsync: Fsync) {
+    pub(crate) fn set_fsync(&self, fsync: Fsync) -> Result<()> {
         self.log_settings().wishes.lock().fsync = Some(fsync);
         if let Some(file) = self.append_file() {
+            self.log_settings().check_not_given()?;
             file.set_fsync(fsync);
         }
+        Ok(())
     }
 
     /// The limits of the backlog that the cache has, if it has one.
@@ -269,6 +292,7 @@ impl Cache {
             return Ok(());
         }
         if is_on {
+            settings.check_not_given()?;
             return self.stop_append_only().map(drop);
         }
         let storage = settings.storage.as_ref().ok_or_else(no_storage)?;
@@ -276,13 +300,13 @@ impl Cache {
         self.begin_append_only(options)
     }
 
-    /// Gives the cache in use an append-only file (invariant 2).
+    /// Gives the cache in use an append-only file (invariant 3).
     pub(crate) fn begin_append_only(&self, options: AppendOptions) -> Result<()> {
         if self.log_settings().has_left(options.storage()) {
             // What it says was in this cache, and whatever is not any more has gone since.
-            return self.start_append_only(options.overwrite(true));
+            return self.begin_file(options.overwrite(true));
         }
-        match self.start_append_only(options.clone()) {
+        match self.begin_file(options.clone()) {
             Err(e) if e.kind() == ErrorKind::AlreadyExists && self.append_file().is_none() => self.take_over(options),
             begun => begun,
         }

@@ -124,7 +124,8 @@ impl Cache {
     }
 
     /// Removes every item of this namespace for which `keep` says no. Runs without a lock; an item that changes after
-    /// it was judged stays. Returns how many were removed.
+    /// it was judged stays. Loads that are under way when it begins are overtaken: what they bring is not stored.
+    /// Returns how many were removed.
     ///
     /// # Examples
     /// ```

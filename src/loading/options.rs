@@ -156,8 +156,8 @@ impl<V: PartialEq> PartialEq for Load<V> {
 /// ```
 /// use larder::{Cache, LoadError};
 /// let cache = Cache::new(1 << 20)?;
-/// let result = cache.try_get_with(b"k", || Err::<Vec<u8>, _>("the database is down"));
-/// assert!(matches!(result.clone(), Err(LoadError::Loader(why)) if *why == "the database is down"));
+/// let error = cache.try_get_with(b"k", || Err::<Vec<u8>, _>("the database is down")).unwrap_err();
+/// assert!(matches!(error.clone(), LoadError::Loader(why) if *why == "the database is down"));
 /// # Ok::<(), larder::Error>(())
 /// ```
 #[derive(Debug)]

@@ -243,10 +243,7 @@ pub(super) static ALL: [Effect; 23] = [
                 _ => "everysec",
             }))
         },
-        |cache, value| {
-            cache.set_fsync(fsync(value));
-            Ok(())
-        },
+        |cache, value| cache.set_fsync(fsync(value)),
     ),
     at_once(
         "appendonly",

@@ -163,6 +163,23 @@ fn appendfsync() {
 }
 
 #[test]
+fn a_file_that_the_program_gave_is_the_programs() {
+    let options = AppendOptions::shared(storage()).fsync(Fsync::Always);
+    // The group says no file, and everysec, as groups do that nobody changed.
+    let (groups, cache) = grouped(&[], |builder| builder.append_only(options));
+    let file = cache.append_file().expect("it is not ended by that");
+    assert_eq!(file.fsync(), Fsync::Always);
+    for name in ["appendonly", "appendfsync"] {
+        let (_, refused) = outcome(&groups, &cache, name);
+        assert!(matches!(&refused, Outcome::Refused(why) if why.contains("program")), "{name}: {refused:?}");
+    }
+    assert_eq!(groups.in_force(&cache).unwrap().text("appendfsync").unwrap(), "always");
+    cache.stop_append_only().unwrap();
+    groups.modify("mine", [("timeout", "5")]).unwrap();
+    assert_eq!(outcome(&groups, &cache, "appendonly").1, Outcome::Applied);
+}
+
+#[test]
 fn repl_backlog_size() {
     let backlog = Arc::new(Backlog::new(1));
     let (groups, cache) = grouped(&[("repl-backlog-size", "64KiB")], |builder| builder.backlog(backlog.clone()));
