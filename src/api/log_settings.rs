@@ -95,7 +95,7 @@ fn no_storage() -> Error {
 }
 
 /// The log that a cache has left in a storage.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Left {
     storage: Arc<dyn Storage>,
     files: Vec<(String, u64)>,
@@ -186,8 +186,9 @@ impl LogSettings {
 
     /// Whether what is in a storage is what this cache has left there.
     fn has_left(&self, storage: &Arc<dyn Storage>) -> bool {
-        let left = self.left.lock();
-        let Some(left) = left.as_ref().filter(|left| Arc::ptr_eq(&left.storage, storage)) else { return false };
+        let left = self.left.lock().clone();
+        let Some(left) = left.filter(|left| Arc::ptr_eq(&left.storage, storage)) else { return false };
+        // The storage may be the program's: not under a lock.
         files_of(&**storage).is_ok_and(|files| files == left.files)
     }
 }

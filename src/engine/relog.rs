@@ -156,7 +156,11 @@ impl Engine {
             self.ctx.effects.set_replaying(false);
         })?;
         // A write that had passed the check before it was made may be in the cache alone.
-        self.write_base(&*log)?;
+        if let Err(error) = self.write_base(&*log) {
+            let log: Arc<dyn ReplicationLog> = log;
+            let _ = self.ctx.effects.detach(&log, self.ctx.unix_now());
+            return Err(error);
+        }
         Ok((log, recovery))
     }
 
@@ -283,13 +287,20 @@ impl Engine {
     /// Writes a base, from beginning to end.
     pub(crate) fn write_base(&self, log: &dyn ReplicationLog) -> Result<()> {
         span!("log_rewrite", self.ctx);
-        let mut rewrite = self.begin_rewrite(log)?;
-        while !self.rewrite_step(&mut rewrite)? {}
-        let count = rewrite.count;
-        self.finish(rewrite)?;
-        self.tell_rewritten(count);
+        let written = self.begin_rewrite(log).and_then(|mut rewrite| {
+            while !self.rewrite_step(&mut rewrite)? {}
+            let count = rewrite.count;
+            self.finish(rewrite)?;
+            Ok(count)
+        });
+        match written {
+            Ok(count) => self.tell_rewritten(count),
+            // A log that keeps records only, or is being rewritten, has not failed.
+            Err(ref error) if error.kind() == ErrorKind::NotAllowed => {}
+            Err(_) => _ = self.logging.rewrite_failures.fetch_add(1, Relaxed),
+        }
         self.ctx.effects.trace();
-        Ok(())
+        written.map(drop)
     }
 
     /// The same for the first log that takes one.
