@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
 /// A `Result` with larder's [`Error`].
 ///
@@ -16,7 +17,7 @@ use std::fmt;
 /// ```
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// The error of every fallible operation. One pointer wide.
+/// The error of every fallible operation. One pointer wide; clones share what it says.
 ///
 /// # Examples
 /// ```
@@ -25,7 +26,8 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// assert_eq!(error.kind(), ErrorKind::InvalidConfig);
 /// assert!(error.to_string().contains("max_memory"));
 /// ```
-pub struct Error(Box<Inner>);
+#[derive(Clone)]
+pub struct Error(Arc<Inner>);
 
 struct Inner {
     kind: ErrorKind,
@@ -100,15 +102,15 @@ pub enum ErrorKind {
 
 impl Error {
     pub(crate) fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
-        Error(Box::new(Inner { kind, message: message.into(), source: None }))
+        Error(Arc::new(Inner { kind, message: message.into(), source: None }))
     }
 
     pub(crate) fn os(message: impl Into<Cow<'static, str>>, source: std::io::Error) -> Self {
-        Error(Box::new(Inner { kind: ErrorKind::Os, message: message.into(), source: Some(source.into()) }))
+        Error(Arc::new(Inner { kind: ErrorKind::Os, message: message.into(), source: Some(source.into()) }))
     }
 
     pub(crate) fn caused(kind: ErrorKind, message: String, source: Cause) -> Self {
-        Error(Box::new(Inner { kind, message: message.into(), source: Some(source) }))
+        Error(Arc::new(Inner { kind, message: message.into(), source: Some(source) }))
     }
 
     /// The class of this failure.

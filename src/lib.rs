@@ -190,6 +190,7 @@ pub mod storage;
 mod sync;
 mod trace;
 pub mod typed;
+mod waiters;
 mod warm;
 
 pub use api::{
@@ -199,6 +200,9 @@ pub use api::{
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use curve::{MissRatioCurve, MissRatioPoint};
 pub use error::{Error, ErrorKind, Result};
+#[cfg(feature = "async")]
+#[cfg_attr(docsrs, doc(cfg(feature = "async")))]
+pub use events::Receiving;
 pub use events::{
     EngineEvent, EngineEventKind, EventFilter, EventLog, EventSource, KeyEvent, KeyEventClass, KeyEvents, Listening,
     Removal, RemovalCause, Subscription, SubscriptionIter,

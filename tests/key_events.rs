@@ -181,3 +181,81 @@ fn the_life_of_a_cache_is_logged() {
     assert_eq!(log.query(&filter.clone().source_name("a")).len(), 2);
     assert_eq!(log.query(&filter.kind(gone)).len(), 2);
 }
+
+#[cfg(feature = "async")]
+mod futures {
+    use std::pin::pin;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+    use std::task::{Context, Poll, Wake, Waker};
+
+    use super::*;
+
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, SeqCst);
+        }
+    }
+
+    #[test]
+    fn a_future_waits_for_events() {
+        let cache = Cache::new(1 << 20).unwrap();
+        let events = cache.subscribe(KeyEvents::ALL, 10);
+        let count = Arc::new(Count(AtomicUsize::new(0)));
+        let waker = Waker::from(Arc::clone(&count));
+        let mut context = Context::from_waker(&waker);
+        let (mut first, mut given_up) = (pin!(events.recv_async()), Box::pin(events.recv_async()));
+        assert!(first.as_mut().poll(&mut context).is_pending() && given_up.as_mut().poll(&mut context).is_pending());
+        drop(given_up);
+        assert!(first.as_mut().poll(&mut context).is_pending(), "still");
+        cache.set(b"k", b"v").unwrap();
+        assert_eq!(count.0.load(SeqCst), 1, "who has gone is not called");
+        let Poll::Ready(Some(event)) = first.as_mut().poll(&mut context) else { panic!("there is an event") };
+        assert_eq!(event.name(), "set");
+        let mut last = pin!(events.recv_async());
+        assert!(last.as_mut().poll(&mut context).is_pending());
+        drop(cache);
+        assert_eq!(count.0.load(SeqCst), 2);
+        assert!(matches!(last.as_mut().poll(&mut context), Poll::Ready(None)));
+    }
+
+    #[test]
+    fn many_tasks_share_the_events() {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(3).enable_time().build().unwrap();
+        let cache = Cache::new(4 << 20).unwrap();
+        let events = Arc::new(cache.subscribe(KeyEvents::ALL, 10_000));
+        let tasks: Vec<_> = (0..8)
+            .map(|_| {
+                let events = Arc::clone(&events);
+                runtime.spawn(async move {
+                    let mut seen = 0;
+                    loop {
+                        // Given up now and then: nothing may be lost by that.
+                        let wait = tokio::time::timeout(Duration::from_micros(300), events.recv_async());
+                        match wait.await {
+                            Ok(Some(_)) => seen += 1,
+                            Ok(None) => return seen,
+                            Err(_) => {}
+                        }
+                    }
+                })
+            })
+            .collect();
+        for i in 0..3000u32 {
+            cache.set(&i.to_le_bytes(), b"v").unwrap();
+        }
+        drop(cache);
+        let seen: u32 = runtime.block_on(async {
+            let mut sum = 0;
+            for task in tasks {
+                sum += task.await.unwrap();
+            }
+            sum
+        });
+        assert_eq!((seen, events.lost()), (3000, 0));
+        // Under a plain executor.
+        assert!(pollster::block_on(events.recv_async()).is_none());
+    }
+}

@@ -87,6 +87,52 @@ fn each_cause_is_named() {
 }
 
 #[test]
+fn what_had_ended_when_it_was_cleared_has_expired() {
+    for with_log in [false, true] {
+        let (builder, clock) = small();
+        let notes = Notes::default();
+        let cache = notes.listen(if with_log {
+            builder.append_only(larder::oplog::AppendOptions::new(larder::storage::Memory::new()))
+        } else {
+            builder
+        });
+        let put = |key: &[u8], ms| {
+            cache.set_with(key, b"v", &SetOptions::new().ttl(Duration::from_millis(ms)).tag("t")).unwrap();
+        };
+        let sweep = || {
+            cache.run_maintenance(Duration::from_secs(1));
+            let mut told = notes.take();
+            told.sort_by(|a, b| a.1.cmp(&b.1));
+            told
+        };
+        // One is over before the clear, one is over only when it is swept.
+        put(b"before", 5);
+        put(b"after", 50);
+        clock.advance(Duration::from_millis(10));
+        cache.clear();
+        clock.advance(Duration::from_millis(100));
+        let (expired, flushed) = (RemovalCause::Expired, RemovalCause::Flushed);
+        assert_eq!(sweep(), [told(b"after", b"v", flushed), told(b"before", b"v", expired)]);
+        // The same when a write comes across them.
+        put(b"before", 5);
+        put(b"after", 50);
+        clock.advance(Duration::from_millis(10));
+        cache.clear();
+        for key in [&b"before"[..], b"after"] {
+            cache.set(key, b"w").unwrap();
+        }
+        assert_eq!(notes.take(), [told(b"before", b"v", expired), told(b"after", b"v", flushed)]);
+        put(b"over", 5);
+        clock.advance(Duration::from_millis(10));
+        cache.invalidate_tag("t");
+        assert_eq!(sweep(), [told(b"over", b"v", expired)]);
+        let stats = cache.stats();
+        assert_eq!((stats.expired, stats.flushed_items), (3, 2));
+        cache.check_invariants();
+    }
+}
+
+#[test]
 fn a_change_of_form_is_not_told() {
     let (builder, _) = small();
     let notes = Notes::default();
@@ -280,7 +326,39 @@ fn a_listener_that_never_ends_by_itself_is_left_to_the_next() {
     cache.set(b"one", &[1; 10_000]).unwrap();
     let memory = cache.memory();
     assert!(memory.used < 16 << 20, "{memory:?}");
-    assert!(calls.load(SeqCst) > 100);
+    assert!(calls.load(SeqCst) > 50);
+    cache.check_invariants();
+}
+
+#[test]
+fn what_a_listener_removes_takes_a_bounded_share_of_a_small_cache() {
+    let slot: Arc<OnceLock<Cache>> = Arc::default();
+    let (mine, peak) = (Arc::clone(&slot), Arc::new(AtomicU64::new(0)));
+    let highest = Arc::clone(&peak);
+    let cache = Cache::builder()
+        .max_memory(1 << 20)
+        .shards(4)
+        .seed(1)
+        .maintenance(Maintenance::Manual)
+        .eviction_listener(move |removal| {
+            if removal.key == b"start" {
+                let cache = mine.get().unwrap();
+                // What is removed here can only be told when this call has returned.
+                for i in 0..2000u32 {
+                    cache.set(&i.to_le_bytes(), &[1; 2000]).unwrap();
+                    let memory = cache.memory();
+                    highest.fetch_max(memory.used.saturating_sub(memory.limit), SeqCst);
+                }
+            }
+        })
+        .build()
+        .unwrap();
+    slot.set(cache.clone()).unwrap();
+    cache.set(b"start", b"v").unwrap();
+    cache.remove(b"start");
+    let (stats, over) = (cache.stats(), peak.load(SeqCst));
+    assert!(stats.notices_lost > 500, "more was removed than may wait: {stats:?}");
+    assert!(over <= 32 << 10, "{over} bytes over the limit");
     cache.check_invariants();
 }
 

@@ -149,3 +149,67 @@ fn a_thread_publishes_until_it_is_dropped() {
     assert_eq!(samples(&handle.render()).get(name), Some(&1.0), "the last publication is at the end");
     let _forever = MetricsPublisher::new(&cache).every(Duration::MAX).unwrap();
 }
+
+#[test]
+fn the_log_is_published() {
+    use larder::oplog::{AppendOptions, Backlog, Fsync};
+    use larder::storage::Memory;
+    use std::sync::Arc;
+
+    let options = AppendOptions::new(Memory::new()).fsync(Fsync::No);
+    let builder = Cache::builder().max_memory(1 << 20).maintenance(larder::Maintenance::Manual);
+    let cache = builder.append_only(options).backlog(Arc::new(Backlog::new(1 << 20))).build().unwrap();
+    for i in 0..100u32 {
+        cache.set(&i.to_le_bytes(), &[1; 100]).unwrap();
+    }
+    let text = rendered(|| cache.publish_metrics());
+    let found = samples(&text);
+    let of = |name: &str| found.iter().find(|(key, _)| key.starts_with(name)).map(|(_, value)| *value);
+    assert_eq!(
+        (of("larder_log_on"), of("larder_log_stalled"), of("larder_log_failed")),
+        (Some(1.0), Some(0.0), Some(0.0))
+    );
+    assert_eq!((of("larder_log_effects_total"), of("larder_log_pending_bytes")), (Some(100.0), Some(0.0)));
+    assert!(of("larder_log_file_bytes") > Some(10_000.0) && of("larder_log_unsynced_bytes") > Some(10_000.0), "{text}");
+    assert!(of("larder_backlog_bytes") > Some(10_000.0));
+    let file = cache.append_file().unwrap();
+    file.set_fsync(Fsync::Always);
+    cache.set(b"k", b"v").unwrap();
+    cache.rewrite_log().unwrap();
+    let found = samples(&rendered(|| cache.publish_metrics()));
+    let of = |name: &str| found.iter().find(|(key, _)| key.starts_with(name)).map(|(_, value)| *value);
+    assert_eq!((of("larder_log_unsynced_bytes"), of("larder_log_rewrites_total")), (Some(0.0), Some(1.0)));
+    assert!(of("larder_log_syncs_total") >= Some(1.0));
+}
+
+#[cfg(feature = "snapshot")]
+#[test]
+fn snapshots_are_published() {
+    use larder::snapshot::{RestoreOptions, SnapshotOptions};
+    use larder::storage::{Fault, SimulatedDisk};
+
+    let clock = larder::ManualClock::new(5_000_000);
+    let cache = Cache::builder().max_memory(1 << 20).clock(clock).build().unwrap();
+    let figures = || {
+        let found = samples(&rendered(|| cache.publish_metrics()));
+        move |name: &str| found.iter().find(|(key, _)| key.starts_with(name)).map(|(_, value)| *value)
+    };
+    assert_eq!(figures()("larder_snapshot_last_timestamp_seconds"), Some(0.0));
+    cache.set(b"k", b"v").unwrap();
+    let disk = SimulatedDisk::new(1);
+    let info = cache.snapshot_to(&disk, "s", &SnapshotOptions::new()).unwrap();
+    cache.restore_from(&disk, "s", &RestoreOptions::new()).unwrap();
+    let of = figures();
+    assert_eq!((of("larder_snapshots_total"), of("larder_snapshot_failures_total")), (Some(1.0), Some(0.0)));
+    assert_eq!((of("larder_snapshot_last_items"), of("larder_snapshot_saving")), (Some(1.0), Some(0.0)));
+    assert_eq!(of("larder_snapshot_last_bytes"), Some(info.file_bytes as f64));
+    assert_eq!(of("larder_snapshot_last_timestamp_seconds"), Some(5000.0));
+    assert!(of("larder_snapshot_last_duration_seconds") > Some(0.0));
+    assert_eq!((of("larder_restores_total"), of("larder_restore_failures_total")), (Some(1.0), Some(0.0)));
+    disk.fail_at(disk.calls() + 1, Fault::Io, true);
+    cache.snapshot_to(&disk, "t", &SnapshotOptions::new()).unwrap_err();
+    cache.restore_from(&disk, "s", &RestoreOptions::new()).unwrap_err();
+    let of = figures();
+    assert_eq!((of("larder_snapshot_failures_total"), of("larder_snapshot_last_failed")), (Some(1.0), Some(1.0)));
+    assert_eq!(of("larder_restore_failures_total"), Some(1.0));
+}

@@ -136,3 +136,76 @@ fn all_that_is_done_beside_the_operations_is_told() {
     }
     assert_eq!(listener.heard.lock().unwrap().len(), reads, "reads tell nothing");
 }
+
+#[test]
+fn what_becomes_of_logs_is_told() {
+    use larder::oplog::{AppendOptions, Fsync};
+    use larder::storage::{Fault, SimulatedDisk};
+
+    let (listener, disk) = (Listener::default(), SimulatedDisk::new(1));
+    let options = || AppendOptions::new(disk.clone()).fsync(Fsync::Always);
+    let builder = || Cache::builder().max_memory(1 << 20).name("told").maintenance(Maintenance::Manual);
+    tracing::subscriber::with_default(tracing_subscriber::registry().with(listener.clone()), || {
+        let cache = builder().append_only(options().rewrite(1, 1000)).build().unwrap();
+        *listener.cache.lock().unwrap() = Some(cache.clone());
+        for i in 0..200u32 {
+            cache.set(b"k", &i.to_le_bytes()).unwrap();
+        }
+        cache.run_maintenance(Duration::from_secs(1));
+        cache.rewrite_log().unwrap();
+        disk.set_full(true);
+        cache.set(b"k", b"v").unwrap_err();
+        disk.set_full(false);
+        cache.set(b"k", b"v").unwrap();
+        cache.stop_append_only().unwrap();
+        *listener.cache.lock().unwrap() = None;
+        drop(cache);
+        let cache = builder().append_only(options()).build().unwrap();
+        *listener.cache.lock().unwrap() = Some(cache.clone());
+        disk.fail_at(disk.calls() + 2, Fault::Io, true);
+        cache.set(b"k", b"w").unwrap_err();
+        *listener.cache.lock().unwrap() = None;
+    });
+    let expected = [
+        "log_recovery begins cache=\"told\"",
+        "log_rewrite begins cache=\"told\"",
+        "INFO log rewritten cache=\"told\" text=",
+        "WARN log stalled cache=\"told\" error=",
+        "INFO log resumed cache=\"told\"",
+        "INFO log recovered cache=\"told\" records=",
+        "ERROR log failed cache=\"told\" error=",
+    ];
+    let missing: Vec<&str> = expected.into_iter().filter(|what| !listener.has(what)).collect();
+    assert!(missing.is_empty(), "not told: {missing:#?}\ntold: {:#?}", listener.heard.lock().unwrap());
+}
+
+#[cfg(feature = "snapshot")]
+#[test]
+fn what_becomes_of_snapshots_is_told() {
+    use larder::snapshot::{RestoreOptions, SnapshotOptions};
+    use larder::storage::{Memory, Storage};
+
+    let (listener, storage) = (Listener::default(), Memory::new());
+    let cache = Cache::builder().max_memory(1 << 20).name("told").maintenance(Maintenance::Manual).build().unwrap();
+    *listener.cache.lock().unwrap() = Some(cache.clone());
+    tracing::subscriber::with_default(tracing_subscriber::registry().with(listener.clone()), || {
+        cache.set(b"k", b"v").unwrap();
+        cache.snapshot_to(&storage, "one", &SnapshotOptions::new()).unwrap();
+        cache.snapshot_to(&storage, "bad/name", &SnapshotOptions::new()).unwrap_err();
+        cache.restore_from(&storage, "one", &RestoreOptions::new()).unwrap();
+        storage.replace("one", b"no snapshot").unwrap();
+        cache.restore_from(&storage, "one", &RestoreOptions::new()).unwrap_err();
+    });
+    *listener.cache.lock().unwrap() = None;
+    let expected = [
+        "snapshot begins cache=\"told\" name=\"one\"",
+        "DEBUG snapshot begun cache=\"told\" log_position=0 in [snapshot]",
+        "INFO snapshot completed cache=\"told\" name=\"one\" items=",
+        "WARN snapshot failed cache=\"told\" name=\"bad/name\" error=",
+        "restore begins cache=\"told\" name=\"one\"",
+        "INFO restore completed cache=\"told\" name=\"one\" items=1",
+        "WARN restore failed cache=\"told\" name=\"one\" error=",
+    ];
+    let missing: Vec<&str> = expected.into_iter().filter(|what| !listener.has(what)).collect();
+    assert!(missing.is_empty(), "not told: {missing:#?}\ntold: {:#?}", listener.heard.lock().unwrap());
+}

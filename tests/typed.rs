@@ -193,7 +193,7 @@ fn values_that_do_not_encode() {
 #[derive(Debug, Default)]
 struct Short;
 
-impl KeyCodec<str> for Short {
+impl KeyCodec<String, str> for Short {
     fn encode_key<'a>(&self, key: &'a str, _: &'a mut Vec<u8>) -> Result<&'a [u8], CodecError> {
         if key.len() < 5 { Ok(key.as_bytes()) } else { Err("too long".into()) }
     }

@@ -17,7 +17,7 @@ Without a trace the built-in workload is played (see the example `replay`). A tr
 an absent key is followed by a set of the object. The time in the trace drives the cache's clock, so that lifetimes pass
 in a hurry.
 
-  --max-memory SIZE       limit of the cache at first: 64MiB, 1.5GiB, 1000000 ... [64MiB]
+  --max-memory SIZE       limit of the cache at first: 64MiB, 1.5GiB, 1000000 ... [64MiB; headless: 4MiB]
   --curve-memory SIZE     memory for the miss-ratio curve, beside that; 0 for none [4MiB]
   --policy NAME           eviction policy at first [default]
   --value-size N          bytes of a value where the trace has no sizes [100]
@@ -58,7 +58,7 @@ pub(crate) struct Args {
 
 pub(crate) fn parse(mut parser: lexopt::Parser) -> Result<Parsed<Args>, String> {
     let mut args = Args {
-        max_memory: 64 << 20,
+        max_memory: 0,
         curve_memory: 4 << 20,
         policy: EvictionPolicy::Default,
         value_size: 100,
@@ -87,6 +87,10 @@ pub(crate) fn parse(mut parser: lexopt::Parser) -> Result<Parsed<Args>, String> 
             Value(path) if args.trace.is_none() => args.trace = Some(path.into()),
             other => return Err(other.unexpected().to_string()),
         }
+    }
+    if args.max_memory == 0 {
+        // In one picture a small cache shows more.
+        args.max_memory = if args.headless { 4 << 20 } else { 64 << 20 };
     }
     if args.frames == Some(0) {
         return Err("--frames is 0; give the number of pictures".into());

@@ -123,6 +123,15 @@ mod tests {
     }
 
     #[test]
+    fn one_picture_without_options_shows_a_cache_that_evicts() {
+        let args = args(&["--headless"]);
+        let mut app = App::new(&args).unwrap();
+        let text = headless(&mut app, &args).unwrap();
+        let stats = app.cache().stats();
+        assert!(stats.evictions > 1000 && stats.hits > 10_000, "{text}");
+    }
+
+    #[test]
     fn pictures_show_what_there_is() {
         let args = args(&["--headless", "--frames", "2", "--max-memory", "4MiB", "--size", "110x40"]);
         let text = headless(&mut App::new(&args).unwrap(), &args).unwrap();

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::cache::Cache;
+use super::cache::{Beside, Cache};
 use super::log::Appending;
+use super::log_settings::{LogPlace, LogSettings, LogWishes};
 use crate::clock::{Clock, SystemClock};
 use crate::engine::{Config, Engine};
 use crate::error::{Error, ErrorKind, Result};
@@ -64,6 +65,10 @@ pub struct CacheBuilder {
     logs: Vec<Arc<dyn ReplicationLog>>,
     backlogs: Vec<Arc<Backlog>>,
     warm: Option<WarmRestart>,
+    pub(super) log_place: Option<LogPlace>,
+    pub(super) log_wishes: LogWishes,
+    #[cfg(feature = "snapshot")]
+    catalog: Option<Arc<crate::snapshot::Catalog>>,
 }
 
 impl Default for CacheBuilder {
@@ -116,6 +121,10 @@ impl Default for CacheBuilder {
             logs: Vec::new(),
             backlogs: Vec::new(),
             warm: None,
+            log_place: None,
+            log_wishes: LogWishes::default(),
+            #[cfg(feature = "snapshot")]
+            catalog: None,
         }
     }
 }
@@ -547,13 +556,14 @@ impl CacheBuilder {
     /// operation: by one that writes or removes, by one that reads (what has ended may be removed then), or by
     /// maintenance. Calls of one key come in the order in which its items left; calls of different keys may come at the
     /// same time, from several threads. When another thread is already telling for the same shard, it tells this too,
-    /// and the operation may return before; a writer waits for it only while more than 256 KiB wait to be told.
+    /// and the operation may return before; a writer waits for it only while much waits to be told: more than the
+    /// shard's part of a 64th of the limit, or than 256 KiB.
     ///
     /// The listener may use this cache. What it removes by that is told after it has returned, so calls are never
-    /// nested; a listener that removes more than it is told of has what exceeds 4 MiB dropped
-    /// ([`Stats::notices_lost`](crate::Stats::notices_lost)). It should be quick, and must not wait for another thread
-    /// that writes to the cache. If it panics, that is [counted](crate::Stats::listener_panics), and nothing else
-    /// happens.
+    /// nested; a listener that removes more than it is told of has what exceeds its part of a 256th of the limit
+    /// dropped ([`Stats::notices_lost`](crate::Stats::notices_lost)). It should be quick, and must not wait for another
+    /// thread that writes to the cache. If it panics, that is [counted](crate::Stats::listener_panics), and nothing
+    /// else happens.
     ///
     /// Not told: items that are there when the cache is dropped, new items that the policy turns away, and values that
     /// are stored anew only in form (to get a token, or room for a far deadline). Items that were cleared, or whose tag
@@ -597,7 +607,9 @@ impl CacheBuilder {
         self
     }
 
-    /// A [`Backlog`] that is told everything that is done to the cache, its memory on this cache's ledger.
+    /// A [`Backlog`] that is told everything that is done to the cache, its memory on this cache's ledger. Where the
+    /// builder comes from [parameters](crate::params), its limits are those of `repl-backlog-size` and
+    /// `repl-backlog-ttl`.
     ///
     /// # Examples
     /// ```
@@ -675,6 +687,11 @@ impl CacheBuilder {
         self
     }
 
+    #[cfg(feature = "snapshot")]
+    pub(crate) fn set_catalog(&mut self, catalog: Arc<crate::snapshot::Catalog>) {
+        self.catalog = Some(catalog);
+    }
+
     /// A name, for threads and reports. Default "larder".
     ///
     /// # Examples
@@ -692,7 +709,7 @@ impl CacheBuilder {
     ///
     /// # Errors
     /// [`ErrorKind::InvalidConfig`] for settings out of range or at odds with each other, [`ErrorKind::Os`] if the
-    /// system refuses address space or a thread.
+    /// system refuses address space or a thread; [`ErrorKind::Storage`] and [`ErrorKind::Damaged`] of a log.
     ///
     /// # Examples
     /// ```
@@ -723,7 +740,11 @@ impl CacheBuilder {
         {
             config.settings.name = name.as_str().into();
         }
-        if self.warm.is_some() && (self.append_only.is_some() || config.settings.follower) {
+        let (place, wishes, backlogs) = (self.log_place, self.log_wishes, self.backlogs);
+        let is_given = self.append_only.is_some();
+        let place = place.map(LogPlace::open).transpose()?;
+        let file = wishes.file(self.append_only, place.as_ref())?;
+        if self.warm.is_some() && (file.is_some() || config.settings.follower) {
             return Err(Error::new(
                 ErrorKind::InvalidConfig,
                 "warm_restart goes with neither append_only nor follower: items would come back from two places",
@@ -736,19 +757,29 @@ impl CacheBuilder {
             engine.set_follower(true);
         }
         let mut appending = None;
-        if let Some(options) = self.append_only {
+        if let Some(options) = file {
             let (log, recovery) = engine.recover(options)?;
             appending = Some(Appending { log, recovery });
         }
-        for backlog in &self.backlogs {
+        for backlog in &backlogs {
+            wishes.fit(backlog);
             backlog.charge_to(Arc::clone(&engine.ctx.arena));
         }
-        let backlogs = self.backlogs.into_iter().map(|backlog| backlog as Arc<dyn ReplicationLog>);
-        for log in backlogs.chain(self.logs) {
+        let attached = backlogs.iter().map(|backlog| Arc::clone(backlog) as Arc<dyn ReplicationLog>);
+        for log in attached.chain(self.logs) {
             engine.ctx.effects.attach(log)?;
         }
+        let logs = LogSettings::new(place, backlogs, wishes, is_given);
         // Last: until here, whatever fails leaves the folder as it was.
         let start = home.as_mut().map(|home| home.fill(&mut engine, random_seed())).transpose()?;
-        Cache::launch(engine, maintenance, expiry_cpu_share, name, events, appending, (home, start))
+        let beside = Beside {
+            appending,
+            logs,
+            home,
+            start,
+            #[cfg(feature = "snapshot")]
+            catalog: self.catalog,
+        };
+        Cache::launch(engine, maintenance, expiry_cpu_share, name, events, beside)
     }
 }

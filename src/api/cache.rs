@@ -1,5 +1,8 @@
 //! The handle on a cache, its maintenance thread, and what concerns the cache as a whole.
 
+#[cfg(feature = "snapshot")]
+mod aside;
+
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -8,6 +11,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::builder::{CacheBuilder, Maintenance, millis};
 use super::log::Appending;
+use super::log_settings::LogSettings;
 use crate::curve::MissRatioCurve;
 use crate::engine::{Built, Engine, Key};
 use crate::error::{Error, ErrorKind, Result};
@@ -15,8 +19,12 @@ use crate::events::{EngineEvent, EngineEventKind, EventLog, EventSource};
 use crate::expiry::CpuShare;
 use crate::policy::{EvictionPolicy, Objective};
 use crate::shard::{Automove, Settings};
+#[cfg(feature = "snapshot")]
+use crate::snapshot::driver::Driver;
 use crate::stats::{ClassStats, MemoryReport, ShardStats, Stats};
 use crate::warm::{Home, Start};
+#[cfg(feature = "snapshot")]
+pub(crate) use aside::Aside;
 
 /// A cache of byte strings in a fixed amount of memory.
 ///
@@ -89,11 +97,31 @@ struct Owner {
     events: EventLog,
     /// The append-only file, and what was found in it.
     appending: Mutex<Option<Appending>>,
+    /// What is asked of the logs.
+    logs: LogSettings,
+    /// Who takes automatic snapshots.
+    #[cfg(feature = "snapshot")]
+    driver: Option<Driver>,
+    /// It is that of a handle [aside](Aside), with which nothing ends.
+    #[cfg(feature = "snapshot")]
+    is_aside: bool,
     /// Ends with the last handle.
     upkeeper: Option<Upkeeper>,
     /// Where the items stay when the cache is closed, until it is; how it has begun.
     home: Option<Home>,
     start: Option<Start>,
+}
+
+/// What a cache has beside its engine.
+#[derive(Debug)]
+pub(super) struct Beside {
+    pub(super) appending: Option<Appending>,
+    pub(super) logs: LogSettings,
+    /// Where the items stay when the cache is closed; how it has begun.
+    pub(super) home: Option<Home>,
+    pub(super) start: Option<Start>,
+    #[cfg(feature = "snapshot")]
+    pub(super) catalog: Option<Arc<crate::snapshot::Catalog>>,
 }
 
 impl Owner {
@@ -108,6 +136,12 @@ impl Owner {
     fn shut_down(&mut self) -> Result<()> {
         // What was removed since the last write may wait still.
         let settled = self.engine.ctx.settle_log();
+        #[cfg(feature = "snapshot")]
+        if let Some(driver) = self.driver.take()
+            && let Some(handle) = self.aside().handle()
+        {
+            driver.end(handle);
+        }
         self.upkeeper = None;
         let Some(home) = self.home.take() else { return settled };
         let kept = match Arc::get_mut(&mut self.engine) {
@@ -126,6 +160,10 @@ impl Owner {
 
 impl Drop for Owner {
     fn drop(&mut self) {
+        #[cfg(feature = "snapshot")]
+        if self.is_aside {
+            return;
+        }
         // What it says was said in an event.
         let _ = self.shut_down();
         let kind = EngineEventKind::DeleteCacheClusterComplete;
@@ -226,12 +264,24 @@ impl Cache {
         share: f64,
         name: String,
         events: EventLog,
-        appending: Option<Appending>,
-        (home, start): (Option<Home>, Option<Start>),
+        beside: Beside,
     ) -> Result<Cache> {
         let engine = Arc::new(engine);
         engine.ctx.effects.set_events(events.clone(), &name);
-        let mut owner = Owner { engine, name, events, appending: Mutex::new(appending), upkeeper: None, home, start };
+        let mut owner = Owner {
+            engine,
+            name,
+            events,
+            appending: Mutex::new(beside.appending),
+            logs: beside.logs,
+            #[cfg(feature = "snapshot")]
+            driver: beside.catalog.map(Driver::new),
+            #[cfg(feature = "snapshot")]
+            is_aside: false,
+            upkeeper: None,
+            home: beside.home,
+            start: beside.start,
+        };
         if maintenance == Maintenance::Thread {
             // Without it, the items go back into their folder.
             owner.upkeeper = Some(Upkeeper::start(&owner.engine, share, &owner.name)?);
@@ -250,7 +300,25 @@ impl Cache {
             };
             owner.emit(kind, &start.to_string());
         }
-        Ok(Cache { owner: Arc::new(owner), namespace: 0 })
+        let cache = Cache { owner: Arc::new(owner), namespace: 0 };
+        #[cfg(feature = "snapshot")]
+        if let Some(driver) = &cache.owner.driver
+            && maintenance == Maintenance::Thread
+        {
+            driver.start(&cache)?;
+        }
+        Ok(cache)
+    }
+
+    #[cfg(feature = "snapshot")]
+    pub(crate) fn aside(&self) -> Aside {
+        self.owner.aside()
+    }
+
+    /// Who takes this cache's automatic snapshots.
+    #[cfg(feature = "snapshot")]
+    fn snapshot_driver(&self) -> Option<&Driver> {
+        self.owner.driver.as_ref()
     }
 
     pub(super) fn start_report(&self) -> Option<&Start> {
@@ -272,6 +340,10 @@ impl Cache {
 
     pub(super) fn appending(&self) -> &Mutex<Option<Appending>> {
         &self.owner.appending
+    }
+
+    pub(super) fn log_settings(&self) -> &LogSettings {
+        &self.owner.logs
     }
 
     #[inline(always)]
@@ -638,7 +710,8 @@ impl Cache {
     }
 
     /// Does maintenance for up to `budget` of CPU time: sweeps what has ended or was cleared, gives memory back. For
-    /// [`Maintenance::Manual`]; harmless otherwise.
+    /// [`Maintenance::Manual`]; harmless otherwise. Automatic snapshots, if the builder was given a catalog (feature
+    /// `snapshot`), are taken for as long as is left then.
     ///
     /// # Examples
     /// ```
@@ -649,6 +722,11 @@ impl Cache {
     /// ```
     pub fn run_maintenance(&self, budget: Duration) -> Upkeep {
         let (used, done) = self.engine().maintain(budget);
+        #[cfg(feature = "snapshot")]
+        if let Some(driver) = self.snapshot_driver().filter(|driver| !driver.has_thread()) {
+            let is_busy = driver.tick(self, budget.saturating_sub(used));
+            return Upkeep { used, done: done && !is_busy };
+        }
         Upkeep { used, done }
     }
 

@@ -31,7 +31,9 @@ impl std::fmt::Debug for Which<'_> {
 /// [`step`](Self::step) and [`run_for`](Self::run_for). Dropped before its end, it leaves what it has not come to.
 ///
 /// What is there when it begins, and still is when it gets there, is removed if it matches. What is stored meanwhile
-/// may be removed or not. Nothing is kept between the steps, and what happens to the cache between them does no harm.
+/// may be removed or not. Loads of the namespace that are under way when it begins are overtaken: those who wait get
+/// what they bring, but it is not stored, as it may be what is to go. Nothing is kept
+/// between the steps, and what happens to the cache between them does no harm.
 ///
 /// # Examples
 /// ```
@@ -70,6 +72,10 @@ impl Invalidation<'_> {
         let next = match &mut self.which {
             Which::Prefix(prefix) => engine.remove_prefix_step(namespace, prefix, from, &mut self.removed),
             Which::If(predicate) => {
+                if self.cursor == Some((0, 0)) {
+                    // Values that are being loaded are not among the items yet, and cannot be judged.
+                    engine.overtake_loads(namespace);
+                }
                 let mut keep = |key: &[u8], value: &[u8], metadata: &Metadata| !predicate(key, value, metadata);
                 self.cache.retain_step(from, 1, &mut keep, &mut self.removed)
             }

@@ -28,7 +28,13 @@ impl Cache {
     /// # Examples
     /// See [`LogStatus`].
     pub fn log_status(&self) -> LogStatus {
-        self.engine().ctx.effects.status()
+        let mut status = self.engine().ctx.effects.status();
+        (status.rewrites, status.rewrite_failures) = self.engine().rewrites();
+        status.backlog_bytes = self.log_settings().backlog_bytes();
+        if let Some(file) = self.append_file() {
+            file.report(&mut status);
+        }
+        status
     }
 
     /// Returns when everything that was done so far is in the logs, as safe as they promise. Without a log, at once.
@@ -95,7 +101,8 @@ impl Cache {
     ///
     /// # Errors
     /// [`ErrorKind::AlreadyExists`] if there is one, or if there is a log in the storage and the options do not say
-    /// [`overwrite`](AppendOptions::overwrite); [`ErrorKind::Storage`] if it cannot be written.
+    /// [`overwrite`](AppendOptions::overwrite); [`ErrorKind::NotAllowed`] while another thread begins one;
+    /// [`ErrorKind::Storage`] if it cannot be written.
     ///
     /// # Examples
     /// ```
@@ -112,10 +119,13 @@ impl Cache {
     /// # Ok::<(), larder::Error>(())
     /// ```
     pub fn start_append_only(&self, options: AppendOptions) -> Result<()> {
-        let mut appending = self.appending().lock();
-        if appending.is_some() {
-            return Err(Error::new(ErrorKind::AlreadyExists, "this cache has an append-only file already"));
-        }
+        self.begin_file(options)?;
+        self.log_settings().set_given(true);
+        Ok(())
+    }
+
+    pub(super) fn begin_file(&self, options: AppendOptions) -> Result<()> {
+        let _turn = self.log_settings().begin(self)?;
         let overwrites = options.overwrites();
         let (log, recovery) = AppendFile::open(options, |_| {
             Err(Error::new(
@@ -129,7 +139,7 @@ impl Cache {
         log.wait_for_base();
         let log = Arc::new(log);
         self.engine().add_log(Arc::clone(&log) as Arc<dyn ReplicationLog>)?;
-        *appending = Some(Appending { log, recovery });
+        *self.appending().lock() = Some(Appending { log, recovery });
         Ok(())
     }
 
@@ -146,8 +156,13 @@ impl Cache {
     /// ```
     pub fn stop_append_only(&self) -> Result<bool> {
         let Some(Appending { log, .. }) = self.appending().lock().take() else { return Ok(false) };
-        let log: Arc<dyn ReplicationLog> = log;
-        self.engine().ctx.effects.detach(&log, self.now_ms())?;
+        self.log_settings().set_given(false);
+        let storage = Arc::clone(log.storage());
+        let shared: Arc<dyn ReplicationLog> = Arc::<AppendFile>::clone(&log);
+        self.engine().ctx.effects.detach(&shared, self.now_ms())?;
+        // The program may have it still; it is as it will stay all the same.
+        log.close()?;
+        self.log_settings().note_left(&storage);
         Ok(true)
     }
 

@@ -14,6 +14,7 @@
 //! | `listening` | key events, engine events |
 //! | `log` | the effect log; following another cache |
 //! | `warm` | warm restart: how the cache has begun, closing it |
+//! | `log_settings` | what settings and parameters ask of the log, done |
 //! | `invalidate` | tags; keys by their beginning, or by what the program says |
 
 mod builder;
@@ -23,6 +24,7 @@ mod guard;
 mod invalidate;
 mod listening;
 mod log;
+mod log_settings;
 mod options;
 mod reads;
 mod reservation;
@@ -33,6 +35,8 @@ mod writes;
 
 pub use builder::{CacheBuilder, Maintenance};
 pub(crate) use builder::{millis, random_seed};
+#[cfg(feature = "snapshot")]
+pub(crate) use cache::Aside;
 pub(crate) use cache::WeakCache;
 pub use cache::{Cache, Upkeep};
 pub use charge::Charge;

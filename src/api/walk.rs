@@ -124,7 +124,8 @@ impl Cache {
     }
 
     /// Removes every item of this namespace for which `keep` says no. Runs without a lock; an item that changes after
-    /// it was judged stays. Returns how many were removed.
+    /// it was judged stays. Loads that are under way when it begins are overtaken: what they bring is not stored.
+    /// Returns how many were removed.
     ///
     /// # Examples
     /// ```
@@ -137,6 +138,8 @@ impl Cache {
     /// ```
     pub fn retain(&self, mut keep: impl FnMut(&[u8], &[u8], &Metadata) -> bool) -> u64 {
         let (mut cursor, mut removed) = (Some(0), 0);
+        // Values that are being loaded are not among the items yet, and cannot be judged.
+        self.engine().overtake_loads(self.namespace_id());
         while let Some(from) = cursor {
             cursor = self.retain_step(from, 64, &mut keep, &mut removed);
         }

@@ -9,7 +9,7 @@
 //!    keeps none of the others from being called.
 
 use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 use std::task::Waker;
@@ -18,6 +18,7 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::index::Key;
 use crate::slab::{Account, Arena};
+use crate::waiters::{Waiters, wake_all};
 
 /// The share of the cache's limit that flights may take ...
 const SHARE: u64 = 16;
@@ -84,8 +85,8 @@ pub(crate) struct Flight {
 #[derive(Debug, Default)]
 struct State {
     landing: Option<Landing>,
-    wakers: Vec<(u64, Waker)>,
-    last_waker: u64,
+    /// Futures that wait.
+    waiters: Waiters,
     charged: u64,
 }
 
@@ -147,39 +148,30 @@ impl Flight {
         }
     }
 
-    /// What the flight came to; or else the waker is called when it lands. `id` is the caller's, 0 at first.
+    /// What the flight came to; or else the waker is called when it lands. `number` is the caller's, 0 at first.
     #[cfg_attr(not(feature = "async"), allow(dead_code, reason = "only futures poll"))]
-    pub(crate) fn poll(&self, id: &mut u64, waker: &Waker) -> Option<Landing> {
+    pub(crate) fn poll(&self, number: &mut usize, waker: &Waker) -> Option<Landing> {
         // Cloning a waker and dropping one is the program's code.
-        let mut mine = Some(waker.clone());
+        let mut unused = Some(waker.clone());
         let mut state = self.state.lock();
-        if state.landing.is_none() {
-            match state.wakers.iter_mut().find(|(other, _)| other == id) {
-                Some((_, old)) => mine = mine.map(|new| std::mem::replace(old, new)),
-                None => {
-                    let before = state.wakers.capacity();
-                    state.last_waker += 1;
-                    *id = state.last_waker;
-                    state.wakers.extend(mine.take().map(|waker| (*id, waker)));
-                    let grown = ((state.wakers.capacity() - before) * size_of::<(u64, Waker)>()) as u64;
-                    self.in_flight.add(grown);
-                    state.charged += grown;
-                }
-            }
+        if state.landing.is_none()
+            && let Some(waker) = unused.take()
+        {
+            let (old, grown) = state.waiters.keep(number, waker);
+            self.in_flight.add(grown);
+            state.charged += grown;
+            unused = old;
         }
         let landing = state.landing.clone();
         drop(state);
-        drop(mine);
+        drop(unused);
         landing
     }
 
-    /// Whoever waited under this id does so no more.
+    /// Whoever waited under this number does so no more.
     #[cfg_attr(not(feature = "async"), allow(dead_code, reason = "only futures poll"))]
-    pub(crate) fn leave(&self, id: u64) {
-        let mut state = self.state.lock();
-        let at = state.wakers.iter().position(|(other, _)| *other == id);
-        let gone = at.map(|at| state.wakers.swap_remove(at));
-        drop(state);
+    pub(crate) fn leave(&self, number: usize) {
+        let gone = self.state.lock().waiters.leave(number);
         drop(gone);
     }
 
@@ -188,14 +180,10 @@ impl Flight {
         let wakers = {
             let mut state = self.state.lock();
             state.landing = Some(landing);
-            std::mem::take(&mut state.wakers)
+            state.waiters.take_all()
         };
         self.landed.notify_all();
-        let mut panic = None;
-        for (_, waker) in wakers {
-            panic = catch_unwind(AssertUnwindSafe(|| waker.wake())).err().or(panic);
-        }
-        if let Some(payload) = panic.filter(|_| !std::thread::panicking()) {
+        if let Some(payload) = wake_all(wakers).filter(|_| !std::thread::panicking()) {
             resume_unwind(payload);
         }
     }

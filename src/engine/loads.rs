@@ -328,7 +328,7 @@ impl Engine {
     }
 
     /// A namespace is about to be cleared, or items of it to be invalidated that may be on their way.
-    pub(super) fn overtake_loads(&self, namespace: u8) {
+    pub(crate) fn overtake_loads(&self, namespace: u8) {
         for stripe in &self.loads.stripes {
             let mut locked = stripe.held.lock();
             let Some(held) = locked.as_deref_mut() else { continue };

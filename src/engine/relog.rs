@@ -23,6 +23,7 @@ use crate::oplog::{AppendFile, AppendOptions, BaseWriter, Effect, Record, Recove
 use crate::policy::{EvictionPolicy, Objective};
 use crate::shard::{Cause, Read, TagBytes, item_of};
 use crate::slab::{Account, MAX_TAGS};
+use crate::trace::{event, span};
 
 /// Buckets that the walk visits in one hold of a lock.
 const STEP: u64 = 16;
@@ -47,6 +48,8 @@ pub(super) struct Logging {
     time: AtomicU64,
     /// By how many milliseconds a follower is behind.
     lag_ms: AtomicU64,
+    rewrites: AtomicU64,
+    rewrite_failures: AtomicU64,
     /// The policy that a follower will have when it is none any more.
     policy: Mutex<Option<(EvictionPolicy, Objective)>>,
 }
@@ -93,6 +96,7 @@ impl Rewrite {
 impl Engine {
     /// Opens an append-only file and does what it says, in a cache that is new.
     pub(crate) fn recover(&self, options: AppendOptions) -> Result<(Arc<AppendFile>, Recovery)> {
+        span!("log_recovery", self.ctx);
         let lost = || {
             self.shards().iter().map(|shard| {
                 let counts = shard.lock(&self.ctx).core.counts;
@@ -121,6 +125,43 @@ impl Engine {
         // can be removed that is not there any more.
         if overwrites || recovery.evicted > 0 {
             self.write_base(&*log)?;
+        }
+        event!(
+            INFO,
+            self.ctx,
+            records = recovery.base_records + recovery.records,
+            bytes = recovery.bytes,
+            "log recovered"
+        );
+        Ok((log, recovery))
+    }
+
+    /// The same in a cache that is in use, and has nothing: programs' writes are refused meanwhile. A log that is
+    /// damaged leaves it as empty as it was.
+    pub(crate) fn recover_in_use(&self, options: AppendOptions) -> Result<(Arc<AppendFile>, Recovery)> {
+        self.ctx.effects.set_replaying(true);
+        self.sweep_flushed();
+        let items: u64 = self.shards().iter().map(|shard| shard.lock(&self.ctx).core.items).sum();
+        if items > 0 || self.ctx.effects.next() > 1 {
+            self.ctx.effects.set_replaying(false);
+            return Err(Error::new(
+                ErrorKind::AlreadyExists,
+                "there is a log in this storage, and there are items in the cache: build the cache anew with the log, \
+                 clear the cache first, or have the log overwritten",
+            ));
+        }
+        let (log, recovery) = self.recover(options).inspect_err(|_| {
+            // Half of a log is nothing, and was nobody's news.
+            self.ctx.effects.set_replaying(true);
+            (0..=u8::MAX).for_each(|namespace| self.clear_now(namespace));
+            self.sweep_flushed();
+            self.ctx.effects.set_replaying(false);
+        })?;
+        // A write that had passed the check before it was made may be in the cache alone.
+        if let Err(error) = self.write_base(&*log) {
+            let log: Arc<dyn ReplicationLog> = log;
+            let _ = self.ctx.effects.detach(&log, self.ctx.unix_now());
+            return Err(error);
         }
         Ok((log, recovery))
     }
@@ -257,12 +298,21 @@ impl Engine {
 
     /// Writes a base, from beginning to end.
     pub(crate) fn write_base(&self, log: &dyn ReplicationLog) -> Result<()> {
-        let mut rewrite = self.begin_rewrite(log)?;
-        while !self.rewrite_step(&mut rewrite)? {}
-        let count = rewrite.count;
-        self.finish(rewrite)?;
-        self.tell_rewritten(count);
-        Ok(())
+        span!("log_rewrite", self.ctx);
+        let written = self.begin_rewrite(log).and_then(|mut rewrite| {
+            while !self.rewrite_step(&mut rewrite)? {}
+            let count = rewrite.count;
+            self.finish(rewrite)?;
+            Ok(count)
+        });
+        match written {
+            Ok(count) => self.tell_rewritten(count),
+            // A log that keeps records only, or is being rewritten, has not failed.
+            Err(ref error) if error.kind() == ErrorKind::NotAllowed => {}
+            Err(_) => _ = self.logging.rewrite_failures.fetch_add(1, Relaxed),
+        }
+        self.ctx.effects.trace();
+        written.map(drop)
     }
 
     /// The same for the first log that takes one.
@@ -279,7 +329,13 @@ impl Engine {
         ))
     }
 
+    /// How often a log was rewritten, and how often that failed.
+    pub(crate) fn rewrites(&self) -> (u64, u64) {
+        (self.logging.rewrites.load(Relaxed), self.logging.rewrite_failures.load(Relaxed))
+    }
+
     fn tell_rewritten(&self, count: u64) {
+        self.logging.rewrites.fetch_add(1, Relaxed);
         let text = format!("The log was rewritten: {count} records");
         self.ctx.effects.tell(EngineEventKind::LogRewritten, &text, self.ctx.unix_now());
     }
@@ -287,9 +343,7 @@ impl Engine {
     /// Whether maintenance has something to do for logs.
     pub(super) fn has_log_work(&self) -> bool {
         self.ctx.effects.is_on()
-            && (self.ctx.effects.is_due(self.ctx.unix_now())
-                || self.logging.rewrite.try_lock().is_some_and(|rewrite| rewrite.is_some())
-                || self.wants_rewrite())
+            && (self.ctx.effects.is_due(self.ctx.unix_now()) || self.is_rewriting() || self.wants_rewrite())
     }
 
     fn wants_rewrite(&self) -> bool {
@@ -302,6 +356,18 @@ impl Engine {
             return;
         }
         self.ctx.effects.maintain(self.ctx.unix_now());
+        if self.is_rewriting() || self.wants_rewrite() {
+            span!("log_rewrite", self.ctx);
+            self.carry_on_rewriting(enough);
+            self.ctx.effects.trace();
+        }
+    }
+
+    fn is_rewriting(&self) -> bool {
+        self.logging.rewrite.try_lock().is_some_and(|rewrite| rewrite.is_some())
+    }
+
+    fn carry_on_rewriting(&self, enough: impl Fn() -> bool) {
         let Some(mut under_way) = self.logging.rewrite.try_lock() else { return };
         if under_way.is_none() && self.wants_rewrite() {
             let Some(log) = self.ctx.effects.wanting_base() else { return };
@@ -331,6 +397,7 @@ impl Engine {
 
     fn put_off_rewriting(&self, error: &Error) {
         let now_ms = self.ctx.unix_now();
+        self.logging.rewrite_failures.fetch_add(1, Relaxed);
         self.logging.rewrite_after.store(now_ms.saturating_add(RETRY_MS), Relaxed);
         self.ctx.effects.tell(EngineEventKind::LogRewriteFailed, &error.to_string(), now_ms);
     }

@@ -4,10 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use parking_lot::Mutex;
+
 use super::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::shard::{Cut, Locked, Prepared, Progress};
 use crate::slab::Account;
+use crate::snapshot::SnapshotStats;
 use crate::snapshot::buffer::{Buffer, Filled, Ready};
 
 /// The buffer's part of the limit, and its bounds; less than the least only where that is a sixteenth of the limit.
@@ -26,6 +29,7 @@ pub(crate) struct Saver {
     pub(crate) buffer: Arc<Buffer>,
     /// How long a writer waits for room in the buffer; then the snapshot is given up.
     patience_ms: AtomicU64,
+    pub(crate) stats: Mutex<SnapshotStats>,
 }
 
 /// Fixed at the cut.
@@ -51,6 +55,10 @@ pub(crate) struct Walk {
 }
 
 impl Engine {
+    pub(crate) fn saver(&self) -> &Saver {
+        &self.saver
+    }
+
     /// Holds a writer up while a snapshot's buffer is full; costs one load when there is none. Called without any lock.
     #[inline(always)]
     pub(crate) fn before_write(&self) {

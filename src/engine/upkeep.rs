@@ -76,10 +76,10 @@ impl Engine {
     fn move_on(&self, namespace: u8, swept: u64, due: Option<u64>) -> bool {
         let namespaces = &self.ctx.namespaces;
         if !self.ctx.effects.is_on() {
-            return namespaces.clear(namespace, || swept);
+            return namespaces.clear(namespace, self.ctx.now(), || swept);
         }
         let _locks = self.lock_every_shard();
-        let done = namespaces.clear(namespace, || swept);
+        let done = namespaces.clear(namespace, self.ctx.now(), || swept);
         if done {
             let due_ms = due.map(|at| self.ctx.to_unix(at));
             self.ctx.effects.record(&Effect::Clear { namespace, due_ms }, &mut None);

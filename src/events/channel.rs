@@ -4,7 +4,8 @@
 //! 1. A queue holds no more than its capacity. What comes when it is full is lost, and counted: what was there stays,
 //!    in order.
 //! 2. What waits in the queue of a cache's subscriber is on that cache's ledger.
-//! 3. The lock is held for a push or a pop, by nobody who runs a program's code meanwhile.
+//! 3. The lock is held for a push or a pop, by nobody who runs a program's code meanwhile; wakers of futures are that,
+//!    too.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::Release};
@@ -14,6 +15,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 
 use crate::slab::{Account, Arena};
+use crate::waiters::{Waiters, wake_all};
 
 /// Who has channels to subscribers, and is told that one has gone.
 pub(crate) trait Publisher: Send + Sync + std::fmt::Debug {
@@ -38,6 +40,8 @@ pub(crate) struct Channel<T> {
 #[derive(Debug)]
 struct Queue<T> {
     waiting: VecDeque<T>,
+    /// Futures that wait.
+    waiters: Waiters,
     /// Nothing will come any more.
     ended: bool,
 }
@@ -45,7 +49,7 @@ struct Queue<T> {
 impl<T> Channel<T> {
     pub(crate) fn new(capacity: usize, arena: Weak<Arena>, weight: fn(&T) -> u64) -> Channel<T> {
         Channel {
-            queue: Mutex::new(Queue { waiting: VecDeque::new(), ended: false }),
+            queue: Mutex::new(Queue { waiting: VecDeque::new(), waiters: Waiters::default(), ended: false }),
             arrived: Condvar::new(),
             capacity: capacity.max(1),
             lost: AtomicU64::new(0),
@@ -83,14 +87,22 @@ impl<T> Channel<T> {
         }
         self.charge((self.weight)(&event));
         queue.waiting.push_back(event);
+        let wakers = queue.waiters.take_all();
         drop(queue);
         self.arrived.notify_one();
+        // All of them: one that is called may be dropped before it looks. A panic of theirs is not the cache's affair.
+        drop(wake_all(wakers));
     }
 
     /// Nothing will come any more.
     pub(crate) fn end(&self) {
-        self.queue.lock().ended = true;
+        let wakers = {
+            let mut queue = self.queue.lock();
+            queue.ended = true;
+            queue.waiters.take_all()
+        };
         self.arrived.notify_all();
+        drop(wake_all(wakers));
     }
 
     pub(crate) fn is_gone(&self) -> bool {
@@ -206,6 +218,28 @@ impl<T> Subscription<T> {
         self.channel.wait(Instant::now().checked_add(timeout))
     }
 
+    /// The next event, as a future, under any runtime; None when the source has gone and nothing is left. Dropped
+    /// before, it takes no event. Who waits for one of several things (`select!`) loses nothing.
+    ///
+    /// # Examples
+    /// ```
+    /// # pollster::block_on(async {
+    /// use larder::{Cache, KeyEvents};
+    /// let cache = Cache::new(1 << 20)?;
+    /// let events = cache.subscribe(KeyEvents::ALL, 10);
+    /// cache.set(b"k", b"v")?;
+    /// assert_eq!(events.recv_async().await.map(|event| event.name()), Some("set"));
+    /// drop(cache);
+    /// assert!(events.recv_async().await.is_none());
+    /// # Ok::<(), larder::Error>(())
+    /// # }).unwrap();
+    /// ```
+    #[cfg(feature = "async")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "async")))]
+    pub fn recv_async(&self) -> Receiving<'_, T> {
+        Receiving { channel: &self.channel, number: 0 }
+    }
+
     /// Events as they come; it waits for each, and ends when the source has gone.
     ///
     /// # Examples
@@ -267,6 +301,50 @@ impl<T> Subscription<T> {
     /// ```
     pub fn is_ended(&self) -> bool {
         self.channel.queue.lock().ended
+    }
+}
+
+/// The future of [`Subscription::recv_async`].
+///
+/// # Examples
+/// See [`Subscription::recv_async`].
+#[cfg(feature = "async")]
+#[cfg_attr(docsrs, doc(cfg(feature = "async")))]
+#[derive(Debug)]
+#[must_use = "futures do nothing unless they are polled"]
+pub struct Receiving<'a, T> {
+    channel: &'a Channel<T>,
+    /// In the list of those who wait; 0 before it does.
+    number: usize,
+}
+
+#[cfg(feature = "async")]
+impl<T> Future for Receiving<'_, T> {
+    type Output = Option<T>;
+
+    fn poll(mut self: std::pin::Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> std::task::Poll<Option<T>> {
+        use std::task::Poll;
+        // Cloning a waker and dropping one is the program's code.
+        let waker = cx.waker().clone();
+        let mut queue = self.channel.queue.lock();
+        let event = self.channel.pop(&mut queue);
+        if event.is_some() || queue.ended {
+            return Poll::Ready(event);
+        }
+        let (unused, _) = queue.waiters.keep(&mut self.number, waker);
+        drop(queue);
+        drop(unused);
+        Poll::Pending
+    }
+}
+
+#[cfg(feature = "async")]
+impl<T> Drop for Receiving<'_, T> {
+    fn drop(&mut self) {
+        if self.number != 0 {
+            let gone = self.channel.queue.lock().waiters.leave(self.number);
+            drop(gone);
+        }
     }
 }
 

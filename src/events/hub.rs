@@ -38,10 +38,16 @@ use super::notices::{Notices, Told, What};
 use super::removal::{Removal, RemovalCause};
 use crate::slab::{Account, Arena, Ledger};
 
-/// Bytes of a shard's notices from which on its writers stand in line to tell.
+/// Bytes of a shard's notices from which on its writers stand in line to tell, at most ...
 const BOUND: u64 = 256 << 10;
-/// Bytes from which on what a listener itself removes is not told any more: it cannot stand in line for itself.
+/// ... and bytes from which on what a listener itself removes is not told any more: it cannot stand in line for itself.
 const NESTED_BOUND: u64 = 4 << 20;
+/// The parts of the cache's limit that all its shards together let wait in the first case and in the second (vectors
+/// that have just grown take twice that, and what is being told as much again) ...
+const SHARE: u64 = 64;
+const NESTED_SHARE: u64 = 256;
+/// ... but each so much, however small the cache.
+const LEAST_BOUND: u64 = 1 << 10;
 /// Batches that one operation tells: a listener that removes whenever it is told does not keep it for ever.
 const ROUNDS: usize = 64;
 /// Bit of `wants` beside those of the classes.
@@ -144,6 +150,11 @@ impl Hub {
         &self.arena.ledger
     }
 
+    /// The bytes that may wait in a shard: its part of the share of the limit, and at most so many.
+    fn bound(&self, share: u64, most: u64) -> u64 {
+        (self.ledger().limit() / share / self.tellers.len() as u64).clamp(LEAST_BOUND, most)
+    }
+
     /// Whether anybody wants to know of anything.
     #[inline(always)]
     pub(crate) fn is_on(&self) -> bool {
@@ -189,7 +200,9 @@ impl Hub {
 
     fn push(&self, shard: usize, told: Told<'_>) -> bool {
         let teller = &self.tellers[shard];
-        if teller.pending.load(Relaxed) > NESTED_BOUND && is_in_a_call() {
+        let pending = teller.pending.load(Relaxed);
+        // One is always told, however large: what it takes is no more than what has just left the cache.
+        if pending > 0 && pending + told.bytes() > self.bound(NESTED_SHARE, NESTED_BOUND) && is_in_a_call() {
             self.lost.fetch_add(1, Relaxed);
             return false;
         }
@@ -251,7 +264,11 @@ impl Hub {
             if pending == 0 {
                 return;
             }
-            let baton = if may_wait && pending > BOUND { Some(teller.baton.lock()) } else { teller.baton.try_lock() };
+            let baton = if may_wait && pending > self.bound(SHARE, BOUND) {
+                Some(teller.baton.lock())
+            } else {
+                teller.baton.try_lock()
+            };
             // Who has it sees to the rest: its look at `pending` after giving the baton back comes after what was added
             // here, because this look at the baton came before.
             let Some(mut batch) = baton else { return };

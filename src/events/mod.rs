@@ -33,6 +33,8 @@ mod notices;
 mod removal;
 mod tags;
 
+#[cfg(feature = "async")]
+pub use channel::Receiving;
 pub use channel::{Subscription, SubscriptionIter};
 pub use engine::{EngineEvent, EngineEventKind, EventSource};
 pub(crate) use hub::Hub;

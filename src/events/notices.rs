@@ -55,6 +55,13 @@ pub(crate) struct Told<'a> {
     pub(crate) value: Option<&'a [u8]>,
 }
 
+impl Told<'_> {
+    /// The bytes that it takes while it waits.
+    pub(crate) fn bytes(&self) -> u64 {
+        (size_of::<Notice>() + self.key.len() + self.value.map_or(0, <[u8]>::len)) as u64
+    }
+}
+
 /// Bytes of each vector that an empty queue keeps for the next notices: a shard has two queues, and the smallest caches
 /// are of 64 KiB.
 const KEPT: usize = 512;
@@ -70,14 +77,14 @@ pub(crate) struct Notices {
 impl Notices {
     /// Adds one; returns the bytes that it takes.
     pub(crate) fn push(&mut self, told: Told<'_>, ledger: &Ledger) -> u64 {
-        let bytes = told.value.unwrap_or_default();
+        let (taken, bytes) = (told.bytes(), told.value.unwrap_or_default());
         let (key, value) = (told.key.len() as u32, bytes.len() as u32);
         let has_value = told.value.is_some();
         self.list.push(Notice { what: told.what, namespace: told.namespace, has_value, key, value });
         self.bytes.extend_from_slice(told.key);
         self.bytes.extend_from_slice(bytes);
         self.settle(ledger);
-        (size_of::<Notice>() + told.key.len() + bytes.len()) as u64
+        taken
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -26,7 +26,8 @@ pub enum RemovalCause {
     Expired,
     /// The eviction policy let it go to make room.
     Evicted,
-    /// Its namespace was cleared, or one of its tags invalidated.
+    /// Its namespace was cleared, or one of its tags invalidated, before its time was over. (When a tag was invalidated
+    /// is not kept: what is over by the time it is swept has expired.)
     Flushed,
 }
 

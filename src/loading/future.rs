@@ -33,12 +33,12 @@ impl<F: Future> Future for Running<F> {
 /// Waits for a flight to land. Dropped before, it leaves the flight's list.
 pub(super) struct Waiting {
     flight: Arc<Flight>,
-    id: u64,
+    number: usize,
 }
 
 impl Waiting {
     pub(super) fn new(flight: Arc<Flight>) -> Waiting {
-        Waiting { flight, id: 0 }
+        Waiting { flight, number: 0 }
     }
 }
 
@@ -46,18 +46,18 @@ impl Future for Waiting {
     type Output = Result<Landing>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Landing>> {
-        let Waiting { flight, id } = &mut *self;
+        let Waiting { flight, number } = &mut *self;
         if let Err(refusal) = recursion::check(flight) {
             return Poll::Ready(Err(refusal));
         }
-        flight.poll(id, cx.waker()).map_or(Poll::Pending, |landing| Poll::Ready(Ok(landing)))
+        flight.poll(number, cx.waker()).map_or(Poll::Pending, |landing| Poll::Ready(Ok(landing)))
     }
 }
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        if self.id != 0 {
-            self.flight.leave(self.id);
+        if self.number != 0 {
+            self.flight.leave(self.number);
         }
     }
 }

@@ -150,14 +150,14 @@ impl<V: PartialEq> PartialEq for Load<V> {
     }
 }
 
-/// Why there is no loaded value.
+/// Why there is no loaded value. Clones share the loader's error.
 ///
 /// # Examples
 /// ```
 /// use larder::{Cache, LoadError};
 /// let cache = Cache::new(1 << 20)?;
-/// let result = cache.try_get_with(b"k", || Err::<Vec<u8>, _>("the database is down"));
-/// assert!(matches!(result, Err(LoadError::Loader(why)) if *why == "the database is down"));
+/// let error = cache.try_get_with(b"k", || Err::<Vec<u8>, _>("the database is down")).unwrap_err();
+/// assert!(matches!(error.clone(), LoadError::Loader(why) if *why == "the database is down"));
 /// # Ok::<(), larder::Error>(())
 /// ```
 #[derive(Debug)]
@@ -194,6 +194,16 @@ impl LoadError<std::convert::Infallible> {
         match self {
             LoadError::Loader(never) => match *never {},
             LoadError::Cache(error) => error,
+        }
+    }
+}
+
+/// Of any loader's error: it is shared, not copied.
+impl<E> Clone for LoadError<E> {
+    fn clone(&self) -> Self {
+        match self {
+            LoadError::Loader(error) => LoadError::Loader(Arc::clone(error)),
+            LoadError::Cache(error) => LoadError::Cache(error.clone()),
         }
     }
 }

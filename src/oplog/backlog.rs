@@ -101,6 +101,18 @@ impl Backlog {
         kept.fit();
     }
 
+    /// How many bytes it keeps, and for how many milliseconds when nobody reads (0: for ever).
+    ///
+    /// # Examples
+    /// ```
+    /// use larder::oplog::Backlog;
+    /// assert_eq!(Backlog::new(1 << 20).time_to_live_ms(5_000).limits(), (1 << 20, 5_000));
+    /// ```
+    pub fn limits(&self) -> (u64, u64) {
+        let kept = self.0.lock();
+        (kept.limit, kept.ttl_ms)
+    }
+
     /// Notes that a replica follows: while one does, the time to live does not count. Each is to be taken off again by
     /// [`remove_reader`](Self::remove_reader).
     ///

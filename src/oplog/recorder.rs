@@ -114,6 +114,22 @@ pub struct LogStatus {
     pub trouble: Option<String>,
     /// Whether that is final: the cache has to be built anew before it can be written to.
     pub has_failed: bool,
+    /// Bytes of effects that no log has been offered yet, or that one has not taken.
+    pub pending_bytes: u64,
+    /// Bytes of the append-only file, or files; 0 without one.
+    pub file_bytes: u64,
+    /// Those of them that would not outlast a crash of the machine.
+    pub unsynced_bytes: u64,
+    /// How often the append-only file was brought to the disk, since it was opened.
+    pub syncs: u64,
+    /// How often a log was rewritten.
+    pub rewrites: u64,
+    /// How often that failed.
+    pub rewrite_failures: u64,
+    /// Whether the append-only file is being rewritten.
+    pub is_rewriting: bool,
+    /// Bytes of the builder's backlogs.
+    pub backlog_bytes: u64,
 }
 
 /// See the module.
@@ -130,7 +146,20 @@ pub(crate) struct Recorder {
     trouble: Mutex<Option<(ErrorKind, String)>>,
     events: OnceLock<(EventLog, Box<str>)>,
     looked_at: AtomicU64,
+    /// Bytes of the batch that is with the logs.
+    sealed: AtomicU64,
+    /// What `tracing` subscribers are to be told, when no lock is held.
+    #[cfg(feature = "tracing")]
+    untold: Untold,
     arena: Arc<Arena>,
+}
+
+/// Events for `tracing` subscribers, whose code must not run under the recorder's locks.
+#[cfg(feature = "tracing")]
+#[derive(Debug, Default)]
+struct Untold {
+    has_any: std::sync::atomic::AtomicBool,
+    list: Mutex<Vec<(EngineEventKind, String)>>,
 }
 
 impl Recorder {
@@ -145,6 +174,9 @@ impl Recorder {
             trouble: Mutex::default(),
             events: OnceLock::new(),
             looked_at: AtomicU64::new(0),
+            sealed: AtomicU64::new(0),
+            #[cfg(feature = "tracing")]
+            untold: Untold::default(),
             arena,
         }
     }
@@ -246,7 +278,7 @@ impl Recorder {
     /// Says whether a program may write. Before an operation, without any lock.
     #[inline(always)]
     pub(crate) fn check(&self, now_ms: impl Fn() -> u64) -> Result<()> {
-        if self.has(STALLED | FAILED | FOLLOWER | TOO_FEW) { self.check_slowly(now_ms()) } else { Ok(()) }
+        if self.has(STALLED | FAILED | FOLLOWER | TOO_FEW | REPLAYING) { self.check_slowly(now_ms()) } else { Ok(()) }
     }
 
     #[cold]
@@ -264,6 +296,12 @@ impl Recorder {
             let text = "fewer replicas follow, or were heard of lately, than writes need (min-slaves-to-write)";
             return Err(Error::new(ErrorKind::TooFewReplicas, text));
         }
+        if self.is_replaying() {
+            return Err(Error::new(
+                ErrorKind::NotAllowed,
+                "this cache is taking over what is in its log: writes are refused until that is done",
+            ));
+        }
         self.ship(now_ms)
     }
 
@@ -279,6 +317,12 @@ impl Recorder {
     #[cold]
     #[inline(never)]
     pub(crate) fn settle(&self, now_ms: u64) -> Result<()> {
+        let settled = self.settle_untold(now_ms);
+        self.trace();
+        settled
+    }
+
+    fn settle_untold(&self, now_ms: u64) -> Result<()> {
         if INSIDE.get() {
             return Ok(());
         }
@@ -309,8 +353,9 @@ impl Recorder {
         if INSIDE.get() {
             return Ok(());
         }
-        let mut shipping = self.shipping.lock();
-        self.ship_locked(&mut shipping, now_ms)
+        let shipped = self.ship_locked(&mut self.shipping.lock(), now_ms);
+        self.trace();
+        shipped
     }
 
     fn ship_locked(&self, shipping: &mut Shipping, now_ms: u64) -> Result<()> {
@@ -327,12 +372,14 @@ impl Recorder {
             self.last.load(Relaxed)
         });
         seal(&mut batch[sealed..]);
+        self.sealed.store(batch.len() as u64, Relaxed);
         if !batch.is_empty() {
             let in_call = InCall::begin();
             let taken = takers.iter_mut().try_for_each(|taker| taker.offer(batch, last, now_ms));
             drop(in_call);
             taken.map_err(|error| self.complain(error, now_ms))?;
             batch.clear();
+            self.sealed.store(0, Relaxed);
             takers.iter_mut().for_each(|taker| taker.taken = 0);
             if batch.capacity() > KEPT {
                 let before = batch.capacity();
@@ -366,7 +413,43 @@ impl Recorder {
         if let Some((events, name)) = self.events.get() {
             events.emit(EngineEvent::new(now_ms, &**name, EventSource::CacheCluster, kind, text));
         }
+        #[cfg(feature = "tracing")]
+        {
+            self.untold.list.lock().push((kind, text.to_owned()));
+            self.untold.has_any.store(true, Release);
+        }
     }
+
+    /// Tells `tracing` subscribers what there is to tell. Not to be called under any lock.
+    #[cfg(feature = "tracing")]
+    pub(crate) fn trace(&self) {
+        use tracing::{Level, event};
+        if !self.untold.has_any.load(Relaxed) || INSIDE.get() {
+            return;
+        }
+        self.untold.has_any.store(false, Relaxed);
+        let list = std::mem::take(&mut *self.untold.list.lock());
+        let cache = self.events.get().map_or("", |(_, name)| &**name);
+        for (kind, text) in list {
+            let text = text.as_str();
+            match kind {
+                EngineEventKind::LogFailed => event!(target: "larder", Level::ERROR, cache, error = text, "log failed"),
+                EngineEventKind::LogStalled => {
+                    event!(target: "larder", Level::WARN, cache, error = text, "log stalled")
+                }
+                EngineEventKind::LogRewriteFailed => {
+                    event!(target: "larder", Level::WARN, cache, error = text, "log rewrite failed");
+                }
+                EngineEventKind::LogResumed => event!(target: "larder", Level::INFO, cache, "log resumed"),
+                EngineEventKind::LogRewritten => event!(target: "larder", Level::INFO, cache, text, "log rewritten"),
+                _ => event!(target: "larder", Level::INFO, cache, text, "log"),
+            }
+        }
+    }
+
+    #[cfg(not(feature = "tracing"))]
+    #[inline(always)]
+    pub(crate) fn trace(&self) {}
 
     /// Adds a log. From now on effects are recorded.
     pub(crate) fn attach(&self, log: Arc<dyn ReplicationLog>) -> Result<()> {
@@ -438,17 +521,25 @@ impl Recorder {
                 self.recharge(before, 0);
             }
             self.shipped.store(self.last.load(Relaxed), Release);
+            self.sealed.store(0, Relaxed);
         }
+        drop((logs, shipping));
+        self.trace();
         shipped
     }
 
     /// Begins a base of a log, at the number that comes next when all before it were taken.
     pub(crate) fn begin_base(&self, log: &dyn ReplicationLog, now_ms: u64) -> Result<(u64, Box<dyn BaseWriter>)> {
-        let mut shipping = self.shipping.lock();
-        self.ship_locked(&mut shipping, now_ms)?;
-        let position = self.shipped.load(Acquire) + 1;
-        let _in_call = InCall::begin();
-        Ok((position, log.begin_base(position)?))
+        let begun = {
+            let mut shipping = self.shipping.lock();
+            self.ship_locked(&mut shipping, now_ms).and_then(|()| {
+                let position = self.shipped.load(Acquire) + 1;
+                let _in_call = InCall::begin();
+                Ok((position, log.begin_base(position)?))
+            })
+        };
+        self.trace();
+        begun
     }
 
     /// The first log that would like to have all that is in the cache.
@@ -484,6 +575,7 @@ impl Recorder {
         if let Err(error) = maintained {
             self.complain(error, now_ms);
         }
+        self.trace();
     }
 
     pub(crate) fn status(&self) -> LogStatus {
@@ -493,6 +585,8 @@ impl Recorder {
             taken: self.shipped.load(Acquire),
             trouble: self.trouble.lock().as_ref().map(|(_, text)| text.clone()),
             has_failed: self.has(FAILED),
+            pending_bytes: self.queue.lock().len() as u64 + self.sealed.load(Relaxed),
+            ..LogStatus::default()
         }
     }
 }

@@ -5,6 +5,7 @@
 //!    What a front-end has is remembered here: the values at the time of attachment, and what took effect since.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use super::effects::{self, Effect};
 use super::family::{EngineVersion, Family};
@@ -42,6 +43,19 @@ pub enum Outcome {
     FrontEnd,
     /// This cache's version does not have the parameter.
     NotInVersion,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Outcome::Applied => f.write_str("applied"),
+            Outcome::Pending => f.write_str("pending"),
+            Outcome::Refused(why) => write!(f, "refused: {why}"),
+            Outcome::Ignored(why) => write!(f, "ignored: {why}"),
+            Outcome::FrontEnd => f.write_str("kept for the front-end"),
+            Outcome::NotInVersion => f.write_str("not in this version"),
+        }
+    }
 }
 
 /// One parameter in one cache.
@@ -83,8 +97,8 @@ pub enum SyncState {
     PendingReboot,
 }
 
-impl std::fmt::Display for SyncState {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for SyncState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             SyncState::InSync => "in-sync",
             SyncState::PendingReboot => "pending-reboot",
@@ -101,6 +115,7 @@ impl std::fmt::Display for SyncState {
 /// groups.attach(&cache, "default.redis2.8", EngineVersion::V2_8_21, None)?;
 /// let status = groups.status(&cache)?;
 /// assert_eq!((status.group.as_str(), status.state), ("default.redis2.8", SyncState::PendingReboot));
+/// assert!(status.to_string().starts_with("larder uses default.redis2.8 (redis 2.8.21): pending-reboot; "));
 /// assert!(status.pending().any(|waiting| waiting.parameter.name == "databases"));
 /// # Ok::<(), larder::Error>(())
 /// ```
@@ -121,6 +136,24 @@ pub struct Status {
     pub state: SyncState,
     /// Every parameter of the family.
     pub parameters: Vec<ParameterStatus>,
+}
+
+/// On one line: how the cache stands, and what keeps it from standing otherwise.
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} uses {} ({} {})", self.cache, self.group, self.family.system(), self.version)?;
+        if let Some(node) = self.node {
+            write!(f, " on {}", node.name)?;
+        }
+        write!(f, ": {}", self.state)?;
+        for one in self.parameters.iter() {
+            match &one.outcome {
+                Outcome::Pending | Outcome::Refused(_) => write!(f, "; {} {}", one.parameter.name, one.outcome)?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Status {
@@ -222,7 +255,11 @@ impl Attached {
         let (in_force, outcome) = match effects::find(parameter.name) {
             Some(effect) => {
                 let running = (effect.running)(cache);
-                let outcome = self.judge_engine(effect, parameter, running.as_ref(), values.wanted(effect));
+                let moot = values.ignored(parameter).or_else(|| (effect.moot)(cache).map(str::to_owned));
+                let outcome = match moot {
+                    Some(why) => Outcome::Ignored(why),
+                    None => self.judge_engine(effect, parameter, running.as_ref(), values.wanted(effect)),
+                };
                 (running, outcome)
             }
             None => self.judge_front_end(parameter, &value, values),

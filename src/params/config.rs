@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::family::{EngineVersion, Family};
 use super::fields::{self, Setting};
-use super::nearest::{hint, shown};
+use super::nearest::{fold, hint, nearest, shown};
 use super::node::NodeType;
 use super::settings::ParameterValues;
 use super::value::Value;
@@ -14,8 +14,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::policy::{EvictionPolicy, Objective};
 use crate::shard::Automove;
 
-/// Everything that [`CacheBuilder`] can be told, apart from the clock. What is None is as the builder, or the family
-/// below, has it.
+/// Everything that [`CacheBuilder`] can be told and that is plain data: not the clock, listeners, the event log, logs
+/// that a program brings, catalogs of snapshots, and whether the cache is a follower. What is None is as the builder,
+/// or the family below, has it.
 ///
 /// With the feature `serde` it is read from any format, and written. Sizes may be numbers of bytes or text such as
 /// `"64MiB"`, durations numbers of seconds or text such as `"30s"`. A name that is not known is an error that says
@@ -96,6 +97,12 @@ pub struct CacheConfig {
     pub expiry_cpu_share: Option<f64>,
     /// [`CacheBuilder::expiry_lag`]
     pub expiry_lag: Option<Duration>,
+    /// [`CacheBuilder::log_folder`]: where the append-only file goes that the parameter `appendonly` asks for.
+    pub log_folder: Option<String>,
+    /// [`CacheBuilder::log_rewrite`], the percentage. Default: 100.
+    pub log_rewrite_percentage: Option<u64>,
+    /// [`CacheBuilder::log_rewrite`], the least size, in bytes. Default: 64 MiB.
+    pub log_rewrite_min_size: Option<u64>,
     /// Whose [`parameters`](Self::parameters) there are.
     pub family: Option<Family>,
     /// The version that the cache stands for. Default: the family's newest.
@@ -104,6 +111,11 @@ pub struct CacheConfig {
     pub node_type: Option<&'static NodeType>,
     /// Parameters of the family, by name.
     pub parameters: BTreeMap<String, Value>,
+}
+
+/// The names of all parameters of all families.
+fn parameter_names() -> impl Iterator<Item = &'static str> {
+    Family::ALL.into_iter().flat_map(Family::parameters).map(|parameter| parameter.name)
 }
 
 impl CacheConfig {
@@ -182,13 +194,43 @@ impl CacheConfig {
             .map_err(|what| Error::new(ErrorKind::InvalidConfig, format!("{}: {what}", field.name)))
     }
 
-    fn given_twice(name: &str) -> Error {
+    pub(super) fn given_twice(name: &str) -> Error {
         Error::new(ErrorKind::InvalidConfig, format!("{} is given twice", shown(name)))
     }
 
-    fn unknown(name: &str) -> Error {
+    pub(super) fn unknown(name: &str) -> Error {
         let near = hint(name, fields::names());
-        Error::new(ErrorKind::NotFound, format!("there is no setting {:?}{near}", shown(name)))
+        let what = match nearest(name, parameter_names()) {
+            Some(parameter) if fold(parameter) == fold(name) => {
+                format!(
+                    "{parameter} is a parameter: it goes into the table `parameters`, and `family` says whose{near}"
+                )
+            }
+            Some(parameter) if near.is_empty() => format!(
+                "there is no setting {:?}; did you mean the parameter {parameter}? It goes into the table `parameters`",
+                shown(name)
+            ),
+            _ => format!("there is no setting {:?}{near}", shown(name)),
+        };
+        Error::new(ErrorKind::NotFound, what)
+    }
+
+    /// Checks what is set so far, if the family is known by now.
+    #[cfg(feature = "serde")]
+    pub(super) fn check_if_known(&self) -> Result<()> {
+        if self.family.is_some() || self.version.is_some() { self.check() } else { Ok(()) }
+    }
+
+    /// Checks the name of a parameter that is about to be set, as far as it is known whose it is.
+    #[cfg(feature = "serde")]
+    pub(super) fn check_parameter_name(&self, name: &str) -> Result<()> {
+        let family = self.family.or(self.version.map(EngineVersion::family));
+        let named = match family {
+            Some(family) => Some(family.parameter(name)?.name),
+            None => None,
+        };
+        let same = |other: &String| other == name || named.is_some_and(|named| named.eq_ignore_ascii_case(other));
+        if self.parameters.keys().any(same) { Err(Self::given_twice(name)) } else { Ok(()) }
     }
 
     /// A builder with all of this. (Give it a clock, if it needs one.)
@@ -264,7 +306,8 @@ impl CacheConfig {
         if let Some(name) = self.parameters.keys().next() {
             let known = Family::ALL.iter().any(|family| family.parameter(name).is_ok());
             if !known && fields::find(name).is_none() {
-                return Err(Self::unknown(name));
+                let near = hint(name, fields::names().chain(parameter_names()));
+                return Err(Error::new(ErrorKind::NotFound, format!("there is no setting {:?}{near}", shown(name))));
             }
             let what = format!("{name} is a parameter: say of which family ({families})");
             return Err(Error::new(ErrorKind::InvalidConfig, what));

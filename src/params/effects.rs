@@ -7,6 +7,7 @@
 use super::value::Value;
 use crate::api::{Cache, CacheBuilder};
 use crate::error::{Error, ErrorKind, Result};
+use crate::oplog::Fsync;
 use crate::policy::EvictionPolicy;
 use crate::shard::Automove;
 
@@ -19,6 +20,8 @@ pub(super) struct Effect {
     pub(super) running: fn(&Cache) -> Option<Value>,
     /// Changes a running cache.
     pub(super) change: Option<fn(&Cache, &Value) -> Result<()>>,
+    /// Why the value does not count in this cache, if it does not.
+    pub(super) moot: fn(&Cache) -> Option<&'static str>,
 }
 
 /// What an item's header takes of its chunk: memcached's parameter does not count it.
@@ -75,7 +78,7 @@ const fn at_start(
     build: fn(CacheBuilder, &Value) -> CacheBuilder,
     running: fn(&Cache) -> Option<Value>,
 ) -> Effect {
-    Effect { name, build, running, change: None }
+    Effect { name, build, running, change: None, moot: |_| None }
 }
 
 const fn at_once(
@@ -84,10 +87,28 @@ const fn at_once(
     running: fn(&Cache) -> Option<Value>,
     change: fn(&Cache, &Value) -> Result<()>,
 ) -> Effect {
-    Effect { name, build, running, change: Some(change) }
+    Effect { name, build, running, change: Some(change), moot: |_| None }
 }
 
-pub(super) static ALL: [Effect; 19] = [
+fn fsync(value: &Value) -> Fsync {
+    match value.as_str() {
+        Some("always") => Fsync::Always,
+        Some("no") => Fsync::No,
+        _ => Fsync::EverySecond,
+    }
+}
+
+fn backlog(cache: &Cache) -> Option<&'static str> {
+    let has_one = cache.backlog_limits().is_some();
+    (!has_one).then_some("this cache keeps no backlog: it gets one from the builder's `backlog`")
+}
+
+/// A time in seconds; with a fraction, which equals no parameter, if it is no whole number of those.
+fn seconds(ms: u64) -> Option<Value> {
+    if ms.is_multiple_of(1000) { whole(ms / 1000) } else { Some(Value::Float(ms as f64 / 1000.0)) }
+}
+
+pub(super) static ALL: [Effect; 23] = [
     at_start(
         "cas_disabled",
         |builder, value| builder.check_and_set(!is_on(value)).tokens(!is_on(value)),
@@ -211,6 +232,49 @@ pub(super) static ALL: [Effect; 19] = [
         |cache| whole(cache.memory_limits().1),
         |cache, value| cache.set_reserved_memory(number(value)),
     ),
+    // Before the next one, so that a file that is begun has it.
+    at_once(
+        "appendfsync",
+        |builder, value| builder.wish(|wishes| wishes.fsync = Some(fsync(value))),
+        |cache| {
+            Some(Value::from(match cache.fsync() {
+                Fsync::Always => "always",
+                Fsync::No => "no",
+                _ => "everysec",
+            }))
+        },
+        |cache, value| cache.set_fsync(fsync(value)),
+    ),
+    at_once(
+        "appendonly",
+        |builder, value| builder.wish(|wishes| wishes.append_only = is_on(value)),
+        |cache| yes_or_no(cache.append_file().is_some()),
+        |cache, value| cache.switch_append_only(is_on(value)),
+    ),
+    Effect {
+        moot: backlog,
+        ..at_once(
+            "repl-backlog-size",
+            |builder, value| builder.wish(|wishes| wishes.backlog_bytes = Some(number(value))),
+            |cache| cache.backlog_limits().map(|(bytes, _)| bytes).or(cache.log_wishes().backlog_bytes).and_then(whole),
+            |cache, value| {
+                cache.set_backlog(|wishes| wishes.backlog_bytes = Some(number(value)));
+                Ok(())
+            },
+        )
+    },
+    Effect {
+        moot: backlog,
+        ..at_once(
+            "repl-backlog-ttl",
+            |builder, value| builder.wish(|wishes| wishes.backlog_ttl_ms = Some(number(value).saturating_mul(1000))),
+            |cache| cache.backlog_limits().map(|(_, ms)| ms).or(cache.log_wishes().backlog_ttl_ms).and_then(seconds),
+            |cache, value| {
+                cache.set_backlog(|wishes| wishes.backlog_ttl_ms = Some(number(value).saturating_mul(1000)));
+                Ok(())
+            },
+        )
+    },
 ];
 
 /// The row of a parameter, if the engine acts on it.
@@ -234,7 +298,10 @@ mod tests {
 
     #[test]
     fn a_cache_says_that_it_has_what_it_was_built_with() {
-        let builder = || Cache::builder().max_memory(2 << 20).address_space(8 << 20);
+        let builder = || {
+            let storage = std::sync::Arc::new(crate::storage::Memory::new());
+            Cache::builder().max_memory(2 << 20).address_space(8 << 20).log_storage(storage)
+        };
         for effect in &ALL {
             let systems = [System::Memcached, System::Redis];
             let mut found = systems.iter().flat_map(|system| system.parameters()).filter(|p| p.name == effect.name);

@@ -176,6 +176,11 @@ impl Family {
         let all = MEMCACHED.iter().chain(&REDIS);
         let why = match all.into_iter().find(|parameter| parameter.name.eq_ignore_ascii_case(name)) {
             Some(elsewhere) => format!(": it is there since {} {}", elsewhere.system(), elsewhere.since),
+            None if name.to_ascii_lowercase().starts_with("auto-aof-rewrite-") => {
+                ": when a log is rewritten, `log_rewrite` of the builder says (settings `log_rewrite_percentage`, \
+                 `log_rewrite_min_size`)"
+                    .to_owned()
+            }
             None => hint(name, self.parameters().map(|parameter| parameter.name)),
         };
         Err(Error::new(ErrorKind::NotFound, format!("{self} has no parameter {:?}{why}", shown(name))))

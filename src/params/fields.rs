@@ -10,6 +10,9 @@ use super::nearest::{hint, shown};
 use super::value::Value;
 use crate::api::CacheBuilder;
 
+/// When a log is rewritten, if nothing else is said: the percentage, and the least size.
+const REWRITE: (u64, u64) = (100, 64 << 20);
+
 /// A value as a file has it.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Setting {
@@ -94,6 +97,21 @@ pub(super) static ALL: &[Field] = &[
     field!(expiry_cpu_share, number),
     field!(expiry_lag, duration),
     field!(miss_ratio_curve, size),
+    field!(log_folder, text),
+    field!(log_rewrite_percentage, count, |builder, config| match config.log_rewrite_percentage {
+        Some(percentage) => builder.wish(|wishes| {
+            let (_, min_size) = wishes.rewrite.unwrap_or(REWRITE);
+            wishes.rewrite = Some((percentage, min_size));
+        }),
+        None => builder,
+    }),
+    field!(log_rewrite_min_size, size, |builder, config| match config.log_rewrite_min_size {
+        Some(min_size) => builder.wish(|wishes| {
+            let (percentage, _) = wishes.rewrite.unwrap_or(REWRITE);
+            wishes.rewrite = Some((percentage, min_size));
+        }),
+        None => builder,
+    }),
     field!(family, family, |builder, _| builder),
     field!(version, version, |builder, _| builder),
     field!(node_type, node_type, |builder, _| builder),

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use super::settings::ParameterValues;
 use crate::api::Cache;
+#[cfg(doc)]
+use crate::api::CacheBuilder;
 use crate::error::{ErrorKind, Result};
 use crate::oplog::{AppendOptions, Backlog, Fsync};
 use crate::storage::Storage;
@@ -69,11 +71,16 @@ impl ParameterValues {
         }
     }
 
-    /// Brings a running cache's append-only file to what the parameters say: begun in this storage (where it replaces
-    /// what is there of another one), synced as they say, or ended.
+    /// Brings a running cache's append-only file to what the parameters say: begun in this storage, synced as they say,
+    /// or ended. (A cache whose builder knew the place, by [`CacheBuilder::log_folder`], follows its parameters by
+    /// itself.)
+    ///
+    /// A log that is there already is never lost: if this cache has left it there, it goes on with what the cache has
+    /// now; if not, a cache that is empty takes it over, and one that is not refuses.
     ///
     /// # Errors
-    /// As [`Cache::start_append_only`] and [`Cache::stop_append_only`].
+    /// [`ErrorKind::AlreadyExists`] if there is a log of another life in the storage, and the cache is not empty; as
+    /// [`Cache::start_append_only`] and [`Cache::stop_append_only`].
     ///
     /// # Examples
     /// ```
@@ -98,7 +105,7 @@ impl ParameterValues {
                 file.set_fsync(options.when());
                 Ok(())
             }
-            None => cache.start_append_only(options.overwrite(true)),
+            None => cache.begin_append_only(options),
         }
     }
 }

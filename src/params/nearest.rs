@@ -31,7 +31,8 @@ pub(super) fn shown(name: &str) -> String {
     name.chars().take(60).collect()
 }
 
-fn fold(name: &str) -> Vec<char> {
+/// A name as it is compared: in small letters, with one kind of hyphen.
+pub(super) fn fold(name: &str) -> Vec<char> {
     name.chars().map(|c| if c == '-' { '_' } else { c.to_ascii_lowercase() }).collect()
 }
 

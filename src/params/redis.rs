@@ -27,7 +27,7 @@ pub(super) static REDIS: [Parameter; 37] = [
         Count,
         AtOnce,
         "Whether there is an append-only file. Ignored for node types that have none.",
-        FrontEnd("append-only file"),
+        Engine("the append-only file in the builder's `log_folder` or `log_storage`; refused without one"),
     ),
     row(
         "appendfsync",
@@ -36,7 +36,7 @@ pub(super) static REDIS: [Parameter; 37] = [
         Count,
         AtOnce,
         "When the append-only file is brought to the disk.",
-        FrontEnd("append-only file"),
+        Engine("`fsync` of the append-only file"),
     ),
     row(
         "client-output-buffer-limit-normal-hard-limit",
@@ -324,7 +324,7 @@ pub(super) static REDIS: [Parameter; 37] = [
         Bytes,
         AtOnce,
         "How much of the stream is kept for replicas that come back.",
-        FrontEnd("replication"),
+        Engine("bytes of the builder's `backlog`, if it has one"),
     ),
     row(
         "repl-backlog-ttl",
@@ -333,7 +333,7 @@ pub(super) static REDIS: [Parameter; 37] = [
         Seconds,
         AtOnce,
         "How long that is kept after the last replica has left; 0: for ever.",
-        FrontEnd("replication"),
+        Engine("time to live of the builder's `backlog`, if it has one"),
     ),
     row(
         "repl-timeout",

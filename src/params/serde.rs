@@ -1,9 +1,11 @@
 //! Reading and writing [`CacheConfig`] and [`Value`] by serde, in any of its formats.
+//!
+//! Names and values are judged while they are read, one by one: so a format that knows lines names the right one.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-use ::serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
+use ::serde::de::{Deserialize, DeserializeSeed, Deserializer, Error as _, MapAccess, Visitor};
 use ::serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::config::CacheConfig;
@@ -114,16 +116,127 @@ impl<'de> Visitor<'de> for ConfigVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<CacheConfig, A::Error> {
         let mut config = CacheConfig::default();
         let mut seen = Vec::new();
-        while let Some(name) = map.next_key::<String>()? {
-            if seen.contains(&name) {
-                return Err(A::Error::custom(format_args!("{name} is given twice")));
+        while let Some(name) = map.next_key_seed(FieldName { seen: &seen })? {
+            if name == PARAMETERS {
+                map.next_value_seed(Parameters { config: &mut config })?;
+            } else {
+                map.next_value_seed(FieldValue { config: &mut config, name })?;
             }
-            let setting = map.next_value()?;
-            config.put(&name, setting).map_err(A::Error::custom)?;
             seen.push(name);
         }
         config.check().map_err(A::Error::custom)?;
         Ok(config)
+    }
+}
+
+/// The field that has the parameters.
+const PARAMETERS: &str = "parameters";
+
+/// The name of a field, which was not seen before.
+struct FieldName<'a> {
+    seen: &'a [&'static str],
+}
+
+impl<'de> DeserializeSeed<'de> for FieldName<'_> {
+    type Value = &'static str;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<&'static str, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        let field = fields::find(&name).ok_or_else(|| D::Error::custom(CacheConfig::unknown(&name)))?;
+        if self.seen.contains(&field.name) {
+            return Err(D::Error::custom(CacheConfig::given_twice(&name)));
+        }
+        Ok(field.name)
+    }
+}
+
+/// The value of a field, which is put into a configuration.
+struct FieldValue<'a> {
+    config: &'a mut CacheConfig,
+    name: &'static str,
+}
+
+impl<'de> DeserializeSeed<'de> for FieldValue<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        let setting = Setting::deserialize(deserializer)?;
+        self.config.put(self.name, setting).map_err(D::Error::custom)?;
+        if matches!(self.name, "family" | "version" | "node_type") {
+            self.config.check_if_known().map_err(D::Error::custom)?;
+        }
+        Ok(())
+    }
+}
+
+/// The parameters, each of which is judged as it comes, if the family is known by then.
+struct Parameters<'a> {
+    config: &'a mut CacheConfig,
+}
+
+impl<'de> DeserializeSeed<'de> for Parameters<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Parameters<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a table of parameters")
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_none<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        self.deserialize(deserializer)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(name) = map.next_key_seed(ParameterName { config: self.config })? {
+            map.next_value_seed(ParameterValue { config: self.config, name })?;
+        }
+        Ok(())
+    }
+}
+
+/// The name of a parameter that was not given before.
+struct ParameterName<'a> {
+    config: &'a CacheConfig,
+}
+
+impl<'de> DeserializeSeed<'de> for ParameterName<'_> {
+    type Value = String;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<String, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        self.config.check_parameter_name(&name).map_err(D::Error::custom)?;
+        Ok(name)
+    }
+}
+
+/// Its value, which is put into the configuration.
+struct ParameterValue<'a> {
+    config: &'a mut CacheConfig,
+    name: String,
+}
+
+impl<'de> DeserializeSeed<'de> for ParameterValue<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        let value = Value::deserialize(deserializer)?;
+        self.config.parameters.insert(self.name, value);
+        self.config.check_if_known().map_err(D::Error::custom)
     }
 }
 

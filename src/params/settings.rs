@@ -352,6 +352,6 @@ impl ParameterValues {
             // counted them in.
             self.get("max_cache_memory").ok()?;
         }
-        self.value(parameter)
+        self.get(parameter.name).ok()
     }
 }

@@ -58,7 +58,7 @@ impl std::fmt::Display for Applies {
 pub enum Drives {
     /// The cache itself, in this way.
     Engine(&'static str),
-    /// Whoever has the connections, the log or the replicas: the value is checked and kept for this part.
+    /// Whoever has the connections or the replicas: the value is checked and kept for this part.
     FrontEnd(&'static str),
 }
 

@@ -20,7 +20,9 @@ use crate::api::Cache;
 use crate::curve::MissRatioCurve;
 use crate::stats::{ClassStats, Metric, MetricKind, ShardStats, View};
 
-use table::{CLASSES, Figure, GLOBAL, Kind, Measure, SHARDS, Scale};
+#[cfg(feature = "snapshot")]
+use table::SNAPSHOTS;
+use table::{CLASSES, Figure, GLOBAL, Kind, LOG, Measure, SHARDS, Scale};
 pub use thread::PublishingThread;
 
 const METADATA: Metadata<'static> = Metadata::new("larder", Level::INFO, Some(module_path!()));
@@ -126,9 +128,19 @@ impl MetricsPublisher {
         let (classes, shards) = (self.cache.classes(), self.cache.shards());
         let views: Vec<(View, Vec<Metric>)> = self.views.iter().map(|&v| (v, self.cache.metrics(v))).collect();
         let curve = self.cache.miss_ratio_curve();
+        let log = self.cache.log_status();
+        #[cfg(feature = "snapshot")]
+        let snapshots = self.cache.snapshot_stats();
         metrics::with_recorder(|recorder| {
             for figure in &GLOBAL {
                 self.figure(recorder, figure, (figure.read)(&measure), &[]);
+            }
+            for figure in &LOG {
+                self.figure(recorder, figure, (figure.read)(&log), &[]);
+            }
+            #[cfg(feature = "snapshot")]
+            for figure in &SNAPSHOTS {
+                self.figure(recorder, figure, (figure.read)(&snapshots), &[]);
             }
             self.publish_classes(recorder, &classes);
             self.publish_shards(recorder, &shards);

@@ -1,6 +1,9 @@
 //! The figures that are published under larder's own names: what each is called, what it means, where it comes from.
 
 use crate::loading::LoadStats;
+use crate::oplog::LogStatus;
+#[cfg(feature = "snapshot")]
+use crate::snapshot::SnapshotStats;
 use crate::stats::{ClassStats, MemoryReport, ShardStats, Stats};
 
 /// What the figures of the whole cache are read from.
@@ -144,6 +147,57 @@ pub(super) const GLOBAL: [Figure<Measure>; 58] = [
         m.memory.overhead_per_item().round() as u64
     }),
 ];
+
+/// Of the log.
+pub(super) const LOG: [Figure<LogStatus>; 13] = [
+    count("larder_log_on", "1 if there is a log.", |l| l.is_on.into()),
+    count("larder_log_stalled", "1 while the log takes nothing, or if it has failed.", |l| l.trouble.is_some().into()),
+    count("larder_log_failed", "1 if the log has failed for good.", |l| l.has_failed.into()),
+    total("larder_log_effects_total", "Effects of writes that were numbered.", |l| l.last),
+    bytes("larder_log_pending_bytes", "Effects that a log has not taken yet.", |l| l.pending_bytes),
+    bytes("larder_log_file_bytes", "The append-only file.", |l| l.file_bytes),
+    bytes("larder_log_unsynced_bytes", "What of it would not outlast a crash of the machine.", |l| l.unsynced_bytes),
+    total("larder_log_syncs_total", "How often it was brought to the disk.", |l| l.syncs),
+    total("larder_log_rewrites_total", "How often it was rewritten.", |l| l.rewrites),
+    total("larder_log_rewrite_failures_total", "How often that failed.", |l| l.rewrite_failures),
+    count("larder_log_rewriting", "1 while it is being rewritten.", |l| l.is_rewriting.into()),
+    total("larder_log_taken_total", "Effects that all logs have taken.", |l| l.taken),
+    bytes("larder_backlog_bytes", "Records in the backlogs.", |l| l.backlog_bytes),
+];
+
+/// Of the snapshots.
+#[cfg(feature = "snapshot")]
+pub(super) const SNAPSHOTS: [Figure<SnapshotStats>; 10] = [
+    total("larder_snapshots_total", "Snapshots completed.", |s| s.completed),
+    total("larder_snapshot_failures_total", "Snapshots that failed.", |s| s.failed),
+    count("larder_snapshot_saving", "1 while one is under way.", |s| s.is_saving.into()),
+    count("larder_snapshot_last_failed", "1 if the last one failed.", |s| s.last_error.is_some().into()),
+    figure(
+        "larder_snapshot_last_timestamp_seconds",
+        Kind::Gauge,
+        Scale::Millis,
+        "When the last one was completed, in Unix time; 0 for never.",
+        |s| millis_since(s.last_taken),
+    ),
+    bytes("larder_snapshot_last_bytes", "The file of the last completed one.", |s| s.last_bytes),
+    count("larder_snapshot_last_items", "Items of the last completed one.", |s| s.last_items),
+    figure(
+        "larder_snapshot_last_duration_seconds",
+        Kind::Gauge,
+        Scale::Nanos,
+        "How long the last completed one took.",
+        |s| u64::try_from(s.last_duration.as_nanos()).unwrap_or(u64::MAX),
+    ),
+    total("larder_restores_total", "Restores completed.", |s| s.restored),
+    total("larder_restore_failures_total", "Restores that failed.", |s| s.restore_failed),
+];
+
+/// Unix milliseconds; 0 for None.
+#[cfg(feature = "snapshot")]
+fn millis_since(time: Option<std::time::SystemTime>) -> u64 {
+    let since = time.and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok()).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
 
 /// Of a slab class.
 pub(super) const CLASSES: [Figure<ClassStats>; 4] = [

@@ -7,7 +7,7 @@
 //! Invariants:
 //! 1. Writers read the generation under their shard's lock, no earlier than they publish the item. So what a clear has
 //!    left behind in a shard is there when a sweep of that shard begins later.
-//! 2. `retired` holds, for each generation left, the number of the clear that left it.
+//! 2. `retired` holds, for each generation left, the clear that left it.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
@@ -16,13 +16,20 @@ use parking_lot::Mutex;
 
 use crate::slab::GENERATIONS;
 
+/// A clear: its number, and the internal time at which it was done.
+#[derive(Debug, Clone, Copy)]
+struct Clear {
+    number: u64,
+    at: u64,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Namespaces {
     generations: [AtomicU8; 256],
     /// Number of clears so far.
     clears: AtomicU64,
-    retired: Mutex<HashMap<(u8, u8), u64>>,
+    retired: Mutex<HashMap<(u8, u8), Clear>>,
 }
 
 impl Namespaces {
@@ -67,20 +74,25 @@ impl Namespaces {
         self.clears.load(Acquire)
     }
 
+    /// When a namespace left a generation, if it has left it.
+    pub(crate) fn left_at(&self, namespace: u8, generation: u8) -> Option<u64> {
+        self.retired.lock().get(&(namespace, generation)).map(|clear| clear.at)
+    }
+
     /// Clears a namespace, if its next generation is free to use: `swept`, which is only asked if it was used before,
     /// says up to which clear every shard has been swept. Otherwise a sweep has to come first.
-    pub(crate) fn clear(&self, namespace: u8, swept: impl FnOnce() -> u64) -> bool {
+    pub(crate) fn clear(&self, namespace: u8, at: u64, swept: impl FnOnce() -> u64) -> bool {
         let mut retired = self.retired.lock();
         let now = self.generation(namespace);
         let next = (now + 1) % GENERATIONS;
-        if retired.get(&(namespace, next)).is_some_and(|&clear| clear > swept()) {
+        if retired.get(&(namespace, next)).is_some_and(|clear| clear.number > swept()) {
             return false;
         }
-        let clear = self.clears.load(Relaxed) + 1;
-        retired.insert((namespace, now), clear);
+        let number = self.clears.load(Relaxed) + 1;
+        retired.insert((namespace, now), Clear { number, at });
         retired.remove(&(namespace, next));
         self.generations[usize::from(namespace)].store(next, Release);
-        self.clears.store(clear, Release);
+        self.clears.store(number, Release);
         true
     }
 }
@@ -93,12 +105,16 @@ mod tests {
     fn a_generation_comes_back_only_after_a_sweep() {
         let namespaces = Namespaces::new();
         for _ in 1..GENERATIONS {
-            assert!(namespaces.clear(3, || 0));
+            assert!(namespaces.clear(3, 7, || 0));
         }
-        assert!(!namespaces.clear(3, || 0), "the first generation was left by clear 1");
-        assert!(namespaces.clear(4, || 0));
-        assert!(namespaces.clear(3, || 1));
+        assert!(!namespaces.clear(3, 7, || 0), "the first generation was left by clear 1");
+        assert!(namespaces.clear(4, 9, || 0));
+        assert!(namespaces.clear(3, 7, || 1));
         assert_eq!((namespaces.generation(3), namespaces.generation(4), namespaces.generation(0)), (0, 1, 0));
-        assert!(!namespaces.clear(3, || 1));
+        assert!(!namespaces.clear(3, 7, || 1));
+        assert_eq!(
+            [namespaces.left_at(3, 1), namespaces.left_at(4, 0), namespaces.left_at(3, 0)],
+            [Some(7), Some(9), None]
+        );
     }
 }

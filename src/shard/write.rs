@@ -218,10 +218,25 @@ impl Locked<'_> {
                 _ => core.policy.removed(&self.shard.shared, last.bits(), size),
             }
         }
-        self.note_removal(cause, last);
+        let told = self.told_cause(found.locator, cause);
+        self.note_removal(told, last);
         self.record_removed(found.locator, cause);
-        self.leaves(found.locator, cause);
+        self.leaves(found.locator, told);
         self.retire(found.locator, size);
+    }
+
+    /// What is counted and told of a removal: an item that had come to its end when it was cleared has expired. For
+    /// the log it was cleared: the record of that says so already, and nobody is told while that is read. (When a tag
+    /// was invalidated is not known.)
+    fn told_cause(&self, locator: Locator, cause: Cause) -> Cause {
+        let item = self.item(locator);
+        if cause != Cause::Flushed || !is_over(item, self.now) || self.ctx.effects.is_replaying() {
+            return cause;
+        }
+        match self.ctx.namespaces.left_at(item.namespace(), item.generation()) {
+            Some(cleared) if !is_over(item, cleared) => Cause::Flushed,
+            _ => Cause::Expired,
+        }
     }
 
     fn note_removal(&mut self, cause: Cause, last: Slot) {

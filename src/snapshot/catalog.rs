@@ -20,10 +20,12 @@ use super::save::{FileRun, PARTIAL, SnapshotInfo, SnapshotOptions, storage_error
 use crate::api::{Cache, CacheBuilder};
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::Storage;
+use crate::trace::span;
 
 const AVAILABLE: &str = ".snapshot";
 const FAILED: &str = ".failed";
 const AUTOMATIC: &str = "automatic.";
+const FINAL: &str = "final.";
 /// The longest name.
 const LONGEST_NAME: usize = 150;
 const DAY_MS: u64 = 24 * 3600 * 1000;
@@ -45,6 +47,7 @@ pub struct CatalogOptions {
     manual_a_day: usize,
     retention_days: u32,
     window: Option<Window>,
+    final_snapshot: bool,
     snapshots: SnapshotOptions,
 }
 
@@ -60,7 +63,8 @@ impl CatalogOptions {
     /// # Examples
     /// See [`CatalogOptions`].
     pub fn new() -> CatalogOptions {
-        CatalogOptions { manual_a_day: 20, retention_days: 0, window: None, snapshots: SnapshotOptions::new() }
+        let snapshots = SnapshotOptions::new();
+        CatalogOptions { manual_a_day: 20, retention_days: 0, window: None, final_snapshot: false, snapshots }
     }
 
     /// How many snapshots of one cache may be created by hand within any 24 hours. Default: 20.
@@ -90,6 +94,18 @@ impl CatalogOptions {
     #[must_use]
     pub fn window(mut self, window: Window) -> CatalogOptions {
         self.window = Some(window);
+        self
+    }
+
+    /// Whether a last snapshot is taken when the last handle of a cache goes that was built with the catalog
+    /// ([`CacheBuilder::snapshots`]). Its name is `final.<cache>-YYYY-MM-DD-HH-MM`; it stays until it is deleted.
+    /// Default: no.
+    ///
+    /// # Examples
+    /// See [`CacheBuilder::snapshots`].
+    #[must_use]
+    pub fn final_snapshot(mut self, yes: bool) -> CatalogOptions {
+        self.final_snapshot = yes;
         self
     }
 
@@ -179,6 +195,8 @@ struct State {
     creating: Vec<String>,
     /// The automatic snapshot that is under way: its name, its cache's name.
     running: BTreeMap<String, (String, FileRun)>,
+    /// By the cache's name, the date of the last automatic snapshot that was begun here, whatever became of it.
+    tried: BTreeMap<String, String>,
     /// Manual snapshots begun here: the cache's name, and when.
     begun: Vec<(String, u64)>,
 }
@@ -186,8 +204,9 @@ struct State {
 /// A set of snapshots in one storage, of one cache or of several, told apart by their names.
 ///
 /// Snapshots by hand stay until they are deleted, and outlive their cache. Automatic ones, one a day, are off until
-/// [`retention_days`](CatalogOptions::retention_days) says for how long they are kept, and are taken by
-/// [`run`](Self::run), which the program calls now and then.
+/// [`retention_days`](CatalogOptions::retention_days) says for how long they are kept. They are taken by a cache that
+/// was built with the catalog ([`CacheBuilder::snapshots`]), or by [`run`](Self::run), which the program calls now and
+/// then.
 ///
 /// # Examples
 /// ```
@@ -566,6 +585,28 @@ impl Catalog {
         Ok(self.available(name, taken.inspect_err(|error| self.note_failure(name, &error.to_string()))?))
     }
 
+    /// A cache that was built with this catalog is going: what is under way is given up, and a last snapshot taken, if
+    /// the options say so.
+    pub(super) fn finish(&self, cache: Cache) {
+        let running = self.state.lock().running.remove(cache.name());
+        if let Some((name, run)) = running {
+            run.give_up(&*self.storage);
+            let closed = Error::new(ErrorKind::SnapshotFailed, "the cache was closed while it was taken");
+            self.fail_automatic(&cache, &name, &closed);
+        }
+        if self.options.final_snapshot {
+            let name = format!("{FINAL}{}-{}", cache.name(), stamp(cache.now_ms()));
+            let failed = cache.snapshot_stats().failed;
+            let last = cache.clone();
+            // Told of by events, and listed as failed.
+            if let Err(error) = self.close(cache, &name)
+                && last.snapshot_stats().failed == failed
+            {
+                last.tell_of_snapshot(&name, Err(&error));
+            }
+        }
+    }
+
     /// Automatic snapshots of a cache, failed ones too, with the dates in their names.
     fn automatic_of(&self, cache: &str) -> Result<Vec<(String, String)>> {
         let prefix = format!("{AUTOMATIC}{cache}-");
@@ -577,10 +618,10 @@ impl Catalog {
     }
 
     /// Does what is due for a cache: begins the automatic snapshot of its window, carries it on for up to `budget`, and
-    /// deletes automatic snapshots whose time is over. There is no thread of its own: the program calls this now and
-    /// then, at least once in a window, and, while it says that it is busy, as often as it can (what is written to the
-    /// cache waits for a snapshot that is not carried on: see [`SnapshotOptions::writers_wait`]). Time is the cache's
-    /// clock.
+    /// deletes automatic snapshots whose time is over. A cache that was built with the catalog
+    /// ([`CacheBuilder::snapshots`]) has this done for it. For others the program calls it now and then, at least once
+    /// in a window, and, while it says that it is busy, as often as it can (what is written to the cache waits for a
+    /// snapshot that is not carried on: see [`SnapshotOptions::writers_wait`]). Time is the cache's clock.
     ///
     /// # Errors
     /// As [`create`](Self::create). A snapshot that failed is listed as such, and the next one is tried in the next
@@ -637,10 +678,12 @@ impl Catalog {
         let window = self.options.window.unwrap_or_else(|| Window::of_name(cache.name()));
         let now = cache.now_ms();
         let Some(opened) = window.opened_at(now).map(stamp) else { return Ok(None) };
-        if self.automatic_of(cache.name())?.iter().any(|(_, date)| *date >= opened) {
+        let was_tried = self.state.lock().tried.get(cache.name()).is_some_and(|date| *date >= opened);
+        if was_tried || self.automatic_of(cache.name())?.iter().any(|(_, date)| *date >= opened) {
             return Ok(None);
         }
         let name = format!("{AUTOMATIC}{}-{}", cache.name(), stamp(now));
+        self.state.lock().tried.insert(cache.name().to_owned(), stamp(now));
         Self::check_name(&name, SnapshotKind::Automatic)?;
         self.claim(&name)?;
         match FileRun::begin(cache, &*self.storage, &file_of(&name), &self.options.snapshots) {
@@ -666,6 +709,7 @@ impl Catalog {
         end: Instant,
         work: &mut CatalogWork,
     ) -> Result<()> {
+        span!("snapshot", cache.engine().ctx, name = name.as_str());
         loop {
             match run.step(&*self.storage) {
                 // What waits is written, whatever the budget: writers are held up by it.
@@ -676,10 +720,10 @@ impl Catalog {
                     return Ok(());
                 }
                 Ok(false) => {
-                    let progress = run.progress();
+                    let (progress, took) = (run.progress(), run.took());
                     drop(run);
                     self.unclaim(&name);
-                    cache.tell_of_snapshot(&name, Ok((progress.items, progress.file_bytes)));
+                    cache.tell_of_snapshot(&name, Ok((progress.items, progress.file_bytes, took)));
                     work.completed = Some(name);
                     return Ok(());
                 }

@@ -19,6 +19,8 @@
 //! | `restore` | filling a cache from one |
 //! | `reader` | looking into one |
 //! | `catalog` `daily` | many of them: names, limits, a window a day, retention |
+//! | `stats` | how they went |
+//! | `driver` | who takes the automatic ones, and the last one |
 //! | `damage` | what is wrong with a file, and where |
 
 pub(crate) mod buffer;
@@ -28,12 +30,14 @@ mod daily;
 mod damage;
 mod decode;
 mod describe;
+pub(crate) mod driver;
 mod encode;
 mod format;
 mod reader;
 pub(crate) mod record;
 mod restore;
 mod save;
+mod stats;
 
 pub use catalog::{Catalog, CatalogOptions, CatalogWork, SnapshotKind, SnapshotState, StoredSnapshot};
 pub use daily::Window;
@@ -42,3 +46,4 @@ pub use format::Compression;
 pub use reader::{SnapshotItem, SnapshotReader};
 pub use restore::{RestoreOptions, RestoreProgress, Restored};
 pub use save::{SnapshotInfo, SnapshotOptions, SnapshotProgress, SnapshotRun};
+pub use stats::SnapshotStats;

@@ -21,6 +21,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::events::{EngineEvent, EngineEventKind};
 use crate::slab::Account;
 use crate::storage::{Storage, StoredFile};
+use crate::trace::{event, span};
 
 /// How a cache is filled from a snapshot.
 ///
@@ -474,13 +475,25 @@ impl Cache {
     ) -> Result<Restored> {
         let (source, date) = (self.name().to_owned(), self.now_ms());
         self.event_log().emit(EngineEvent::recovering(date, &source, &format!("{source} from {name}")));
+        span!("restore", self.engine().ctx, name);
         let restored = self.refill(storage, name, options, &progress);
+        let stats = &self.engine().saver().stats;
         match &restored {
             Ok(_) => {
+                stats.lock().restored += 1;
+                event!(
+                    INFO,
+                    self.engine().ctx,
+                    name,
+                    items = restored.as_ref().map_or(0, |done| done.stored),
+                    "restore completed"
+                );
                 let nodes = format!("{source} from {name}");
                 self.event_log().emit(EngineEvent::recovered(self.now_ms(), &source, &nodes));
             }
             Err(error) => {
+                stats.lock().restore_failed += 1;
+                event!(WARN, self.engine().ctx, name, error = %error, "restore failed");
                 let text = format!("Restore from {name} failed: {error}");
                 self.emit(EngineEventKind::CacheClusterRestoreFailed, &text);
             }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::buffer::{Large, Ready};
 use super::describe::{Description, config_of};
@@ -17,6 +17,7 @@ use crate::engine::Walk;
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::EngineEventKind;
 use crate::storage::{Storage, StoredFile};
+use crate::trace::{event, span};
 
 /// What is added to a snapshot's name until it is whole.
 pub(crate) const PARTIAL: &str = ".partial";
@@ -293,6 +294,7 @@ pub(super) struct FileRun {
     partial: String,
     pending: Vec<u8>,
     offset: u64,
+    begun: Instant,
 }
 
 impl FileRun {
@@ -302,14 +304,19 @@ impl FileRun {
         name: &str,
         options: &SnapshotOptions,
     ) -> Result<FileRun> {
-        let partial = format!("{name}{PARTIAL}");
+        let (begun, partial) = (Instant::now(), format!("{name}{PARTIAL}"));
         let file = storage.create(&partial).map_err(|e| storage_error("create", name, e))?;
         let run = cache.begin_snapshot(options).inspect_err(|_| drop(storage.remove(&partial)))?;
-        Ok(FileRun { run, file, name: name.to_owned(), partial, pending: Vec::new(), offset: 0 })
+        Ok(FileRun { run, file, name: name.to_owned(), partial, pending: Vec::new(), offset: 0, begun })
     }
 
     pub(super) fn progress(&self) -> SnapshotProgress {
         self.run.progress()
+    }
+
+    /// How long it has been under way.
+    pub(super) fn took(&self) -> Duration {
+        self.begun.elapsed()
     }
 
     /// A step. False when the file is there under its name.
@@ -356,6 +363,7 @@ impl Cache {
         options.compression.check()?;
         let walk = self.engine_arc().begin_walk(options.writers_wait)?;
         let cut = walk.cut;
+        event!(DEBUG, self.engine().ctx, log_position = cut.log_position, "snapshot begun");
         let header = Header {
             compression: options.compression,
             taken_ms: cut.taken_ms,
@@ -418,6 +426,8 @@ impl Cache {
         options: &SnapshotOptions,
         mut progress: impl FnMut(&SnapshotProgress) -> ControlFlow<()>,
     ) -> Result<SnapshotInfo> {
+        span!("snapshot", self.engine().ctx, name);
+        let mut took = Duration::ZERO;
         let taken = (|| {
             let mut run = FileRun::begin(self, storage, name, options)?;
             let mut steps = 0u64;
@@ -439,21 +449,38 @@ impl Cache {
                     }
                 }
             }
+            took = run.took();
             drop(run);
             Ok(SnapshotFile::open(storage, name)?.info())
         })();
-        self.tell_of_snapshot(name, taken.as_ref().map(|info| (info.items, info.file_bytes)));
+        self.tell_of_snapshot(name, taken.as_ref().map(|info| (info.items, info.file_bytes, took)));
         taken
     }
 
-    /// Tells the event log how a snapshot went: its items and bytes, or what went wrong.
-    pub(super) fn tell_of_snapshot(&self, name: &str, taken: std::result::Result<(u64, u64), &Error>) {
+    /// Counts a snapshot, and tells the event log how it went: its items and bytes and how long it took, or what went
+    /// wrong.
+    pub(super) fn tell_of_snapshot(&self, name: &str, taken: std::result::Result<(u64, u64, Duration), &Error>) {
+        let (saver, now_ms) = (self.engine().saver(), self.now_ms());
         match taken {
-            Ok((items, bytes)) => {
+            Ok((items, bytes, took)) => {
+                saver.stats.lock().note_completed(now_ms, items, bytes, took);
+                event!(
+                    INFO,
+                    self.engine().ctx,
+                    name,
+                    items,
+                    bytes,
+                    took_ms = took.as_millis() as u64,
+                    "snapshot completed"
+                );
                 let text = format!("Snapshot {name} completed: {items} items in {bytes} bytes");
                 self.emit(EngineEventKind::SnapshotComplete, &text);
             }
-            Err(error) => self.emit(EngineEventKind::SnapshotFailed, &format!("Snapshot {name} failed: {error}")),
+            Err(error) => {
+                saver.stats.lock().note_failed(error.to_string());
+                event!(WARN, self.engine().ctx, name, error = %error, "snapshot failed");
+                self.emit(EngineEventKind::SnapshotFailed, &format!("Snapshot {name} failed: {error}"));
+            }
         }
     }
 

@@ -195,7 +195,7 @@ impl<K, V, C, KC> TypedCache<K, V, C, KC> {
     pub fn key_bytes<Q: ?Sized>(&self, key: &Q) -> Result<Vec<u8>>
     where
         K: Borrow<Q>,
-        KC: KeyCodec<Q>,
+        KC: KeyCodec<K, Q>,
     {
         self.with_key(key, <[u8]>::to_vec)
     }
@@ -218,7 +218,7 @@ impl<K, V, C, KC> TypedCache<K, V, C, KC> {
     where
         K: Borrow<Q>,
         C: Codec<V>,
-        KC: KeyCodec<Q>,
+        KC: KeyCodec<K, Q>,
     {
         self.with_key(key, |key| self.cache.read(key, |value| self.decode_found(key.len(), value)))?.unwrap_or(Ok(None))
     }
@@ -242,7 +242,7 @@ impl<K, V, C, KC> TypedCache<K, V, C, KC> {
     where
         K: Borrow<Q>,
         C: Codec<V>,
-        KC: KeyCodec<Q>,
+        KC: KeyCodec<K, Q>,
     {
         let keys: Vec<Vec<u8>> = keys.into_iter().map(|key| self.key_bytes(key)).collect::<Result<_>>()?;
         let mut found = Vec::with_capacity(keys.len());
@@ -270,7 +270,7 @@ impl<K, V, C, KC> TypedCache<K, V, C, KC> {
     pub fn get_ref<Q: ?Sized>(&self, key: &Q) -> Result<Option<TypedGuard<'_, V, C>>>
     where
         K: Borrow<Q>,
-        KC: KeyCodec<Q>,
+        KC: KeyCodec<K, Q>,
     {
         self.with_key(key, |key| {
             let guard = self.cache.get(key)?;
@@ -296,7 +296,7 @@ impl<K, V, C, KC> TypedCache<K, V, C, KC> {
     where
         K: Borrow<Q>,
         C: ViewCodec<V>,
-        KC: KeyCodec<Q>,
+        KC: KeyCodec<K, Q>,
     {
         let show = |key_len: usize, bytes: &[u8]| match self.codec().view(bytes) {
             Ok(view) => Ok(Some(f(view))),
@@ -318,7 +318,7 @@ impl<K, V, C, KC> TypedCache<K, V, C, KC> {
     pub fn contains_key<Q: ?Sized>(&self, key: &Q) -> bool
     where
         K: Borrow<Q>,
-        KC: KeyCodec<Q>,
+        KC: KeyCodec<K, Q>,
     {
         self.with_key(key, |key| self.cache.contains(key)).unwrap_or(false)
     }
@@ -337,7 +337,7 @@ impl<K, V, C, KC> TypedCache<K, V, C, KC> {
     pub fn metadata<Q: ?Sized>(&self, key: &Q) -> Option<Metadata>
     where
         K: Borrow<Q>,
-        KC: KeyCodec<Q>,
+        KC: KeyCodec<K, Q>,
     {
         self.with_key(key, |key| self.cache.metadata(key)).ok().flatten()
     }
@@ -359,7 +359,7 @@ impl<K, V, C, KC> TypedCache<K, V, C, KC> {
     where
         K: Borrow<Q>,
         C: Codec<V>,
-        KC: KeyCodec<Q>,
+        KC: KeyCodec<K, Q>,
     {
         self.insert_with(key, value, &self.options.store).map(|_| ())
     }
@@ -384,7 +384,7 @@ impl<K, V, C, KC> TypedCache<K, V, C, KC> {
     where
         K: Borrow<Q>,
         C: Codec<V>,
-        KC: KeyCodec<Q>,
+        KC: KeyCodec<K, Q>,
     {
         self.with_key(key, |key| self.with_value(value, |value| self.cache.set_with(key, value, options)))??
     }
@@ -403,7 +403,7 @@ impl<K, V, C, KC> TypedCache<K, V, C, KC> {
     pub fn remove<Q: ?Sized>(&self, key: &Q) -> bool
     where
         K: Borrow<Q>,
-        KC: KeyCodec<Q>,
+        KC: KeyCodec<K, Q>,
     {
         self.with_key(key, |key| self.cache.remove(key)).unwrap_or(false)
     }
@@ -421,7 +421,7 @@ impl<K, V, C, KC> TypedCache<K, V, C, KC> {
     pub fn invalidate<Q: ?Sized>(&self, key: &Q)
     where
         K: Borrow<Q>,
-        KC: KeyCodec<Q>,
+        KC: KeyCodec<K, Q>,
     {
         self.remove(key);
     }
@@ -444,7 +444,7 @@ impl<K, V, C, KC> TypedCache<K, V, C, KC> {
     where
         K: Borrow<Q>,
         C: Codec<V>,
-        KC: KeyCodec<Q>,
+        KC: KeyCodec<K, Q>,
     {
         self.with_key(key, |key| match self.cache.take(key) {
             Some(value) => self.decode_found(key.len(), &value),
@@ -510,7 +510,7 @@ impl<K, V, C, KC> TypedCache<K, V, C, KC> {
     /// Runs something with the bytes of a key.
     pub(super) fn with_key<Q: ?Sized, R>(&self, key: &Q, f: impl FnOnce(&[u8]) -> R) -> Result<R>
     where
-        KC: KeyCodec<Q>,
+        KC: KeyCodec<K, Q>,
     {
         with_buffer(|buffer| match self.codecs.1.encode_key(key, buffer) {
             Ok(key) => Ok(f(key)),

@@ -64,18 +64,55 @@ pub trait Codec<T>: Send + Sync + 'static {
     fn decode(&self, bytes: &[u8]) -> Result<T, CodecError>;
 }
 
-/// Turns keys into bytes, also in borrowed form: `str` for keys that are `String`.
+/// Turns keys of a type into bytes, in its own form or in a borrowed one: `str` for keys that are `String`.
 ///
-/// Equal keys must have equal bytes, and different keys different bytes. A borrowed key must have the bytes of the
-/// owned one.
+/// Equal keys must have equal bytes, and different keys different bytes. **A borrowed key must have the bytes of the
+/// owned one**: that is what an implementation for two types promises, and why there is one for each pair. A look-up
+/// by a form that has no implementation does not compile.
 ///
 /// # Examples
 /// ```
 /// use larder::typed::{KeyCodec, Plain};
 /// let (mut a, mut b) = (Vec::new(), Vec::new());
-/// assert_eq!(Plain.encode_key("k", &mut a).unwrap(), Plain.encode_key(&"k".to_owned(), &mut b).unwrap());
+/// let borrowed = KeyCodec::<String, str>::encode_key(&Plain, "k", &mut a).unwrap();
+/// assert_eq!(borrowed, KeyCodec::<String>::encode_key(&Plain, &"k".to_owned(), &mut b).unwrap());
 /// ```
-pub trait KeyCodec<Q: ?Sized>: Send + Sync + 'static {
+/// A type of one's own that is looked up by what it holds:
+/// ```
+/// use larder::typed::{Codec, CodecError, KeyCodec};
+/// use larder::{Cache, TypedCache};
+/// use std::borrow::Borrow;
+///
+/// struct UserId(String);
+///
+/// impl Borrow<str> for UserId {
+///     fn borrow(&self) -> &str {
+///         &self.0
+///     }
+/// }
+///
+/// /// Their bytes.
+/// #[derive(Default)]
+/// struct Ids;
+///
+/// impl KeyCodec<UserId> for Ids {
+///     fn encode_key<'a>(&self, key: &'a UserId, _: &'a mut Vec<u8>) -> Result<&'a [u8], CodecError> {
+///         Ok(key.0.as_bytes())
+///     }
+/// }
+///
+/// impl KeyCodec<UserId, str> for Ids {
+///     fn encode_key<'a>(&self, key: &'a str, _: &'a mut Vec<u8>) -> Result<&'a [u8], CodecError> {
+///         Ok(key.as_bytes())
+///     }
+/// }
+///
+/// let ages: TypedCache<UserId, u32, larder::typed::Plain, Ids> = TypedCache::new(Cache::new(1 << 20)?);
+/// ages.insert(&UserId("ann".to_owned()), &30)?;
+/// assert_eq!(ages.get("ann")?, Some(30));
+/// # Ok::<(), larder::Error>(())
+/// ```
+pub trait KeyCodec<K, Q: ?Sized = K>: Send + Sync + 'static {
     /// The key as bytes: its own if it has them, else written into the buffer, which is empty.
     ///
     /// # Errors
@@ -215,13 +252,31 @@ impl ViewCodec<bytes::Bytes> for Plain {
     }
 }
 
-impl KeyCodec<str> for Plain {
-    fn encode_key<'a>(&self, key: &'a str, _: &'a mut Vec<u8>) -> Result<&'a [u8], CodecError> {
-        Ok(key.as_bytes())
+/// Borrowed forms that have the bytes of the owned ones.
+macro_rules! looked_up_by {
+    ($($form:ty: $($type:ty),*; $key:ident => $bytes:expr;)*) => {$($(
+        impl KeyCodec<$type, $form> for Plain {
+            fn encode_key<'a>(&self, $key: &'a $form, _: &'a mut Vec<u8>) -> Result<&'a [u8], CodecError> {
+                Ok($bytes)
+            }
+        }
+    )*)*};
+}
+
+looked_up_by! {
+    str: String, Box<str>, Arc<str>, Cow<'static, str>; key => key.as_bytes();
+    [u8]: Vec<u8>, Box<[u8]>, Arc<[u8]>; key => key;
+}
+
+#[cfg(feature = "bytes")]
+#[cfg_attr(docsrs, doc(cfg(feature = "bytes")))]
+impl KeyCodec<bytes::Bytes, [u8]> for Plain {
+    fn encode_key<'a>(&self, key: &'a [u8], _: &'a mut Vec<u8>) -> Result<&'a [u8], CodecError> {
+        Ok(key)
     }
 }
 
-impl KeyCodec<[u8]> for Plain {
+impl<const N: usize> KeyCodec<[u8; N], [u8]> for Plain {
     fn encode_key<'a>(&self, key: &'a [u8], _: &'a mut Vec<u8>) -> Result<&'a [u8], CodecError> {
         Ok(key)
     }
@@ -344,7 +399,7 @@ mod tests {
         let (mut buffer, mut other) = (Vec::new(), Vec::new());
         let bytes = Plain.encode(value, &mut buffer).unwrap();
         assert_eq!(bytes.len(), len);
-        assert_eq!(Plain.encode_key(value, &mut other).unwrap(), bytes);
+        assert_eq!(KeyCodec::<T>::encode_key(&Plain, value, &mut other).unwrap(), bytes);
         assert_eq!(&Codec::<T>::decode(&Plain, bytes).unwrap(), value);
     }
 

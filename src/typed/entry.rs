@@ -111,7 +111,7 @@ impl<K, V, C, KC> TypedCache<K, V, C, KC> {
     pub fn entry<Q: ?Sized>(&self, key: &Q) -> Result<EntrySelector<'_, K, V, C, KC>>
     where
         K: Borrow<Q>,
-        KC: KeyCodec<Q>,
+        KC: KeyCodec<K, Q>,
     {
         Ok(EntrySelector { cache: self, key: self.key_bytes(key)? })
     }

@@ -60,7 +60,7 @@ impl<K, V, C: Codec<V>, KC> TypedCache<K, V, C, KC> {
     pub fn get_with<Q: ?Sized>(&self, key: &Q, load: impl FnOnce() -> V) -> Result<V>
     where
         K: Borrow<Q>,
-        KC: KeyCodec<Q>,
+        KC: KeyCodec<K, Q>,
     {
         self.with_key(key, |key| self.load_infallible(key, self.options(), load))?
     }
@@ -82,7 +82,7 @@ impl<K, V, C: Codec<V>, KC> TypedCache<K, V, C, KC> {
     pub fn get_with_ttl<Q: ?Sized>(&self, key: &Q, ttl: Duration, load: impl FnOnce() -> V) -> Result<V>
     where
         K: Borrow<Q>,
-        KC: KeyCodec<Q>,
+        KC: KeyCodec<K, Q>,
     {
         self.with_key(key, |key| self.load_infallible(key, &self.options().ttl(ttl), load))?
     }
@@ -109,7 +109,7 @@ impl<K, V, C: Codec<V>, KC> TypedCache<K, V, C, KC> {
     ) -> LoadResult<V, E>
     where
         K: Borrow<Q>,
-        KC: KeyCodec<Q>,
+        KC: KeyCodec<K, Q>,
         E: Send + Sync + 'static,
     {
         self.with_key(key, |key| self.load_present(key, self.options(), load))?
@@ -137,7 +137,7 @@ impl<K, V, C: Codec<V>, KC> TypedCache<K, V, C, KC> {
     ) -> LoadResult<V, E>
     where
         K: Borrow<Q>,
-        KC: KeyCodec<Q>,
+        KC: KeyCodec<K, Q>,
         E: Send + Sync + 'static,
     {
         self.with_key(key, |key| self.load_present(key, &self.options().ttl(ttl), load))?
@@ -163,7 +163,7 @@ impl<K, V, C: Codec<V>, KC> TypedCache<K, V, C, KC> {
     pub fn optionally_get_with<Q: ?Sized>(&self, key: &Q, load: impl FnOnce() -> Option<V>) -> Result<Option<V>>
     where
         K: Borrow<Q>,
-        KC: KeyCodec<Q>,
+        KC: KeyCodec<K, Q>,
     {
         self.load(key, self.options(), || Ok::<_, Infallible>(load().into())).map_err(LoadError::into_cache_error)
     }
@@ -190,7 +190,7 @@ impl<K, V, C: Codec<V>, KC> TypedCache<K, V, C, KC> {
     ) -> Result<Option<V>>
     where
         K: Borrow<Q>,
-        KC: KeyCodec<Q>,
+        KC: KeyCodec<K, Q>,
     {
         let options = self.options().ttl(ttl);
         self.load(key, &options, || Ok::<_, Infallible>(load().into())).map_err(LoadError::into_cache_error)
@@ -223,7 +223,7 @@ impl<K, V, C: Codec<V>, KC> TypedCache<K, V, C, KC> {
     ) -> LoadResult<Option<V>, E>
     where
         K: Borrow<Q>,
-        KC: KeyCodec<Q>,
+        KC: KeyCodec<K, Q>,
         E: Send + Sync + 'static,
     {
         self.with_key(key, |key| self.load_bytes(key, options, load))?

@@ -35,7 +35,7 @@ impl<K, V, C: Codec<V>, KC> TypedCache<K, V, C, KC> {
     pub async fn get_with_async<Q: ?Sized>(&self, key: &Q, load: impl Future<Output = V>) -> Result<V>
     where
         K: Borrow<Q>,
-        KC: KeyCodec<Q>,
+        KC: KeyCodec<K, Q>,
     {
         self.load_infallible_async(&self.key_bytes(key)?, self.options(), load).await
     }
@@ -64,7 +64,7 @@ impl<K, V, C: Codec<V>, KC> TypedCache<K, V, C, KC> {
     ) -> Result<V>
     where
         K: Borrow<Q>,
-        KC: KeyCodec<Q>,
+        KC: KeyCodec<K, Q>,
     {
         self.load_infallible_async(&self.key_bytes(key)?, &self.options().ttl(ttl), load).await
     }
@@ -91,7 +91,7 @@ impl<K, V, C: Codec<V>, KC> TypedCache<K, V, C, KC> {
     ) -> LoadResult<V, E>
     where
         K: Borrow<Q>,
-        KC: KeyCodec<Q>,
+        KC: KeyCodec<K, Q>,
         E: Send + Sync + 'static,
     {
         self.load_present_async(&self.key_bytes(key)?, self.options(), load).await
@@ -122,7 +122,7 @@ impl<K, V, C: Codec<V>, KC> TypedCache<K, V, C, KC> {
     ) -> LoadResult<V, E>
     where
         K: Borrow<Q>,
-        KC: KeyCodec<Q>,
+        KC: KeyCodec<K, Q>,
         E: Send + Sync + 'static,
     {
         self.load_present_async(&self.key_bytes(key)?, &self.options().ttl(ttl), load).await
@@ -150,7 +150,7 @@ impl<K, V, C: Codec<V>, KC> TypedCache<K, V, C, KC> {
     ) -> Result<Option<V>>
     where
         K: Borrow<Q>,
-        KC: KeyCodec<Q>,
+        KC: KeyCodec<K, Q>,
     {
         let load = async { Ok::<Load<V>, Infallible>(load.await.into()) };
         self.load_async(key, self.options(), load).await.map_err(LoadError::into_cache_error)
@@ -181,7 +181,7 @@ impl<K, V, C: Codec<V>, KC> TypedCache<K, V, C, KC> {
     ) -> Result<Option<V>>
     where
         K: Borrow<Q>,
-        KC: KeyCodec<Q>,
+        KC: KeyCodec<K, Q>,
     {
         let load = async { Ok::<Load<V>, Infallible>(load.await.into()) };
         self.load_async(key, &self.options().ttl(ttl), load).await.map_err(LoadError::into_cache_error)
@@ -214,7 +214,7 @@ impl<K, V, C: Codec<V>, KC> TypedCache<K, V, C, KC> {
     ) -> LoadResult<Option<V>, E>
     where
         K: Borrow<Q>,
-        KC: KeyCodec<Q>,
+        KC: KeyCodec<K, Q>,
         E: Send + Sync + 'static,
     {
         self.load_bytes_async(&self.key_bytes(key)?, options, load).await

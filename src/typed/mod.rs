@@ -20,8 +20,8 @@
 //! - or split the value, so that a `get` decodes what is needed.
 //!
 //! # The format of the default codec
-//! `String`, `Box<str>`, `Cow<str>`, `Vec<u8>`, `Box<[u8]>`, `Cow<[u8]>` and `bytes::Bytes`, as the whole key or the
-//! whole value, are stored as their bytes, without anything added. Everything else is stored by
+//! `String`, `Box<str>`, `Arc<str>`, `Cow<str>`, `Vec<u8>`, `Box<[u8]>`, `Arc<[u8]>`, `Cow<[u8]>` and `bytes::Bytes`,
+//! as the whole key or the whole value, are stored as their bytes, without anything added. Everything else is stored by
 //! [postcard](https://docs.rs/postcard) 1, whose format is documented and stable: numbers in as few bytes as they need,
 //! no names of fields. It is not self-describing. So fields must not be skipped conditionally
 //! (`skip_serializing_if`), and `#[serde(untagged)]`, `#[serde(flatten)]` and `serde_json::Value` cannot be read back.
@@ -30,8 +30,26 @@
 //!
 //! # Keys
 //! A key is its bytes: equal bytes, equal keys. Look-ups take any borrowed form that has the same bytes: `&str` for
-//! `String`, `&[u8]` for `Vec<u8>` or `[u8; N]`. (An array of other things looked up as a slice has not: a slice is
-//! stored with its length.) Types whose equal values serialise differently, such as `HashMap`, are no keys.
+//! `String`, `Box<str>`, `Arc<str>` and `Cow<str>`; `&[T]` for `Vec<T>`, `Box<[T]>` and `Arc<[T]>`; `&[u8]` for
+//! `[u8; N]` and `Bytes`; `&Path` for `PathBuf`; `&T` for `Box<T>` and `Arc<T>`. Other forms do not compile: a slice is
+//! stored with its length, which an array of other things than bytes is not, and a string within another type with
+//! its own, which a string by itself is not. A type of yours that is looked up by what it holds says how, by a
+//! [`KeyCodec`] for the two. Types whose equal values serialise differently, such as `HashMap`, are no keys.
+//! ```compile_fail,E0277
+//! # use larder::{Cache, TypedCache};
+//! #[derive(serde::Serialize, serde::Deserialize)]
+//! struct UserId(String);
+//!
+//! impl std::borrow::Borrow<str> for UserId {
+//!     fn borrow(&self) -> &str {
+//!         &self.0
+//!     }
+//! }
+//!
+//! let ages: TypedCache<UserId, u32> = TypedCache::new(Cache::new(1 << 20)?);
+//! ages.get("ann")?;                        // the bytes of `UserId("ann")` have a length before them: no such look-up
+//! # Ok::<(), larder::Error>(())
+//! ```
 //!
 //! # Namespaces
 //! A typed cache is a view on one [namespace](crate::Cache::namespace): take another one for each type, and all share

@@ -2,6 +2,8 @@
 
 use std::any::{Any, TypeId};
 use std::borrow::Cow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::ser::{Error as _, Impossible, SerializeSeq};
 use serde::{Serialize, Serializer, de::DeserializeOwned};
@@ -18,6 +20,8 @@ fn is_raw<T: ?Sized + 'static>() -> bool {
         || id == TypeId::of::<Vec<u8>>()
         || id == TypeId::of::<Box<str>>()
         || id == TypeId::of::<Box<[u8]>>()
+        || id == TypeId::of::<Arc<str>>()
+        || id == TypeId::of::<Arc<[u8]>>()
         || id == TypeId::of::<Cow<'static, str>>()
         || id == TypeId::of::<Cow<'static, [u8]>>()
         || is_bytes_crate(id)
@@ -54,6 +58,12 @@ fn raw_bytes<T: 'static>(value: &T) -> Option<&[u8]> {
     if let Some(bytes) = value.downcast_ref::<Cow<'static, [u8]>>() {
         return Some(bytes);
     }
+    if let Some(text) = value.downcast_ref::<Arc<str>>() {
+        return Some(text.as_bytes());
+    }
+    if let Some(bytes) = value.downcast_ref::<Arc<[u8]>>() {
+        return Some(bytes);
+    }
     #[cfg(feature = "bytes")]
     if let Some(bytes) = value.downcast_ref::<bytes::Bytes>() {
         return Some(bytes);
@@ -77,6 +87,9 @@ fn from_raw<T: 'static>(bytes: &[u8]) -> Result<Option<T>, CodecError> {
     if id == TypeId::of::<Cow<'static, [u8]>>() {
         return Ok(same(Cow::<'static, [u8]>::Owned(bytes.to_vec())));
     }
+    if id == TypeId::of::<Arc<[u8]>>() {
+        return Ok(same(Arc::<[u8]>::from(bytes)));
+    }
     #[cfg(feature = "bytes")]
     if id == TypeId::of::<bytes::Bytes>() {
         return Ok(same(bytes::Bytes::copy_from_slice(bytes)));
@@ -87,6 +100,9 @@ fn from_raw<T: 'static>(bytes: &[u8]) -> Result<Option<T>, CodecError> {
     }
     if id == TypeId::of::<Box<str>>() {
         return Ok(same(Box::<str>::from(text)));
+    }
+    if id == TypeId::of::<Arc<str>>() {
+        return Ok(same(Arc::<str>::from(text)));
     }
     Ok(same(Cow::<'static, str>::Owned(text.to_owned())))
 }
@@ -112,13 +128,100 @@ impl<T: Serialize + DeserializeOwned + 'static> Codec<T> for DefaultCodec {
     }
 }
 
-impl<Q: Serialize + ?Sized + 'static> KeyCodec<Q> for DefaultCodec {
-    fn encode_key<'a>(&self, key: &'a Q, buffer: &'a mut Vec<u8>) -> Result<&'a [u8], CodecError> {
-        if is_raw::<Q>() {
-            key.serialize(Raw(&mut *buffer))?;
-        } else {
-            *buffer = postcard::to_extend(key, std::mem::take(buffer))?;
+impl<K: Serialize + 'static> KeyCodec<K> for DefaultCodec {
+    fn encode_key<'a>(&self, key: &'a K, buffer: &'a mut Vec<u8>) -> Result<&'a [u8], CodecError> {
+        encode_as::<K, K>(key, buffer)
+    }
+}
+
+/// A borrowed form of a key of type `K`, as `K` is stored: raw if that is, else by serde, which writes both alike.
+fn encode_as<'a, K: 'static, Q: Serialize + ?Sized>(
+    key: &'a Q,
+    buffer: &'a mut Vec<u8>,
+) -> Result<&'a [u8], CodecError> {
+    if is_raw::<K>() {
+        key.serialize(Raw(&mut *buffer))?;
+        return Ok(buffer);
+    }
+    DefaultCodec.encode_by_serde(key, buffer)
+}
+
+impl DefaultCodec {
+    /// A key by postcard, strings and bytes too: with a length before them, as they are within another type. For types
+    /// of a program's own that are looked up by what they hold.
+    ///
+    /// # Errors
+    /// What its `Serialize` says.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder::typed::{CodecError, DefaultCodec, KeyCodec};
+    /// use larder::{Cache, TypedCache};
+    /// use std::borrow::Borrow;
+    ///
+    /// #[derive(serde::Serialize, serde::Deserialize, PartialEq, Eq, Hash)]
+    /// struct UserId(String);
+    ///
+    /// impl Borrow<str> for UserId {
+    ///     fn borrow(&self) -> &str {
+    ///         &self.0
+    ///     }
+    /// }
+    ///
+    /// impl KeyCodec<UserId, str> for DefaultCodec {
+    ///     fn encode_key<'a>(&self, key: &'a str, buffer: &'a mut Vec<u8>) -> Result<&'a [u8], CodecError> {
+    ///         self.encode_by_serde(key, buffer)
+    ///     }
+    /// }
+    ///
+    /// let ages: TypedCache<UserId, u32> = TypedCache::new(Cache::new(1 << 20)?);
+    /// ages.insert(&UserId("ann".to_owned()), &30)?;
+    /// assert_eq!(ages.get("ann")?, Some(30));
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    #[cfg_attr(docsrs, doc(cfg(feature = "serde")))]
+    pub fn encode_by_serde<'a, Q: Serialize + ?Sized>(
+        &self,
+        key: &'a Q,
+        buffer: &'a mut Vec<u8>,
+    ) -> Result<&'a [u8], CodecError> {
+        *buffer = postcard::to_extend(key, std::mem::take(buffer))?;
+        Ok(buffer)
+    }
+}
+
+/// Borrowed forms that serde, or this codec, writes as it writes the owned ones.
+macro_rules! looked_up_by {
+    ($([$($generics:tt)*] $type:ty, $form:ty;)*) => {$(
+        impl<$($generics)*> KeyCodec<$type, $form> for DefaultCodec {
+            fn encode_key<'a>(&self, key: &'a $form, buffer: &'a mut Vec<u8>) -> Result<&'a [u8], CodecError> {
+                encode_as::<$type, $form>(key, buffer)
+            }
         }
+    )*};
+}
+
+looked_up_by! {
+    [] String, str;
+    [] Box<str>, str;
+    [] Arc<str>, str;
+    [] Cow<'static, str>, str;
+    [] PathBuf, Path;
+    [T: Serialize + 'static] Vec<T>, [T];
+    [T: Serialize + 'static] Box<[T]>, [T];
+    [T: Serialize + 'static] Arc<[T]>, [T];
+    [T: Serialize + 'static] Box<T>, T;
+    [T: Serialize + 'static] Arc<T>, T;
+    [] Cow<'static, [u8]>, [u8];
+}
+
+#[cfg(feature = "bytes")]
+looked_up_by! { [] bytes::Bytes, [u8]; }
+
+/// An array is written without its length, as bytes are.
+impl<const N: usize> KeyCodec<[u8; N], [u8]> for DefaultCodec {
+    fn encode_key<'a>(&self, key: &'a [u8], buffer: &'a mut Vec<u8>) -> Result<&'a [u8], CodecError> {
+        key.serialize(Raw(&mut *buffer))?;
         Ok(buffer)
     }
 }
@@ -260,8 +363,42 @@ mod tests {
         bytes.to_vec()
     }
 
-    fn key<Q: Serialize + ?Sized + 'static>(key: &Q) -> Vec<u8> {
-        DefaultCodec.encode_key(key, &mut Vec::new()).unwrap().to_vec()
+    fn key<K, Q: ?Sized>(key: &Q) -> Vec<u8>
+    where
+        DefaultCodec: KeyCodec<K, Q>,
+    {
+        KeyCodec::<K, Q>::encode_key(&DefaultCodec, key, &mut Vec::new()).unwrap().to_vec()
+    }
+
+    /// The bytes of a key, which are those of its borrowed form.
+    fn both<K, Q: ?Sized>(owned: &K) -> Vec<u8>
+    where
+        K: std::borrow::Borrow<Q>,
+        DefaultCodec: KeyCodec<K> + KeyCodec<K, Q>,
+    {
+        let bytes = key::<K, K>(owned);
+        assert_eq!(key::<K, Q>(owned.borrow()), bytes);
+        bytes
+    }
+
+    #[test]
+    fn borrowed_keys_have_the_bytes_of_owned_ones() {
+        assert_eq!(both::<String, str>(&"key".to_owned()), b"key");
+        assert_eq!(both::<Box<str>, str>(&"key".into()), b"key");
+        assert_eq!(both::<Cow<'static, str>, str>(&"key".into()), b"key");
+        assert_eq!(both::<PathBuf, Path>(&"/a".into()), b"\x02/a");
+        assert_eq!(both::<Vec<u8>, [u8]>(&b"key".to_vec()), b"key");
+        assert_eq!(both::<Box<[u8]>, [u8]>(&b"key"[..].into()), b"key");
+        assert_eq!(both::<Cow<'static, [u8]>, [u8]>(&Cow::Borrowed(b"key")), b"key");
+        assert_eq!(both::<[u8; 3], [u8]>(b"key"), b"key");
+        assert_eq!(both::<Vec<u16>, [u16]>(&vec![300, 1]), [2, 0xac, 2, 1]);
+        assert_eq!(both::<Box<[u16]>, [u16]>(&vec![300, 1].into()), [2, 0xac, 2, 1]);
+        assert_eq!(both::<Box<String>, String>(&Box::new("key".to_owned())), b"\x03key");
+        #[cfg(feature = "bytes")]
+        assert_eq!(both::<bytes::Bytes, [u8]>(&bytes::Bytes::from_static(b"key")), b"key");
+        // Without serde's feature `rc`, such keys are not written by serde; what they are looked up by is.
+        assert_eq!(key::<Arc<str>, str>("key"), b"key");
+        assert_eq!(key::<Arc<[u8]>, [u8]>(b"key"), b"key");
     }
 
     #[test]
@@ -274,8 +411,7 @@ mod tests {
         assert_eq!(round(&Cow::<'static, [u8]>::Borrowed(b"key")), b"key");
         #[cfg(feature = "bytes")]
         assert_eq!(round(&bytes::Bytes::from_static(b"key")), b"key");
-        assert_eq!((key("key"), key(&b"key"[..])), (b"key".to_vec(), b"key".to_vec()));
-        assert_eq!((round(&String::new()), key("")), (vec![], vec![]));
+        assert_eq!((round(&String::new()), key::<String, str>("")), (vec![], vec![]));
     }
 
     #[test]
@@ -284,7 +420,7 @@ mod tests {
         assert_eq!(round(&("a".to_owned(), 1u8)), [1, b'a', 1]);
         assert_eq!(round(&Some(vec![1u8, 2])), [1, 2, 1, 2]);
         assert_eq!(round(&vec!["a".to_owned()]), [1, 1, b'a']);
-        assert_eq!(round(&[1u8, 2, 3]), key(&b"\x01\x02\x03"[..]), "as looked up by slice");
+        assert_eq!(round(&[1u8, 2, 3]), [1, 2, 3]);
     }
 
     #[test]

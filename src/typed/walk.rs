@@ -1,11 +1,11 @@
-//! Walking over a typed cache.
+//! Walking over a typed cache, and removing many of its items.
 
 use std::fmt;
 
 use super::cache::TypedCache;
 use super::codec::Codec;
-use crate::Iter;
 use crate::error::Result;
+use crate::{Invalidation, Iter};
 
 /// Iterator over a typed cache's items; see [`TypedCache::iter`].
 ///
@@ -77,6 +77,49 @@ impl<K, V, C, KC> TypedCache<K, V, C, KC> {
             }
         });
         first_error.map_or(Ok(removed), Err)
+    }
+
+    /// Removes the items for which a closure says yes, in steps: see [`Invalidation`]. What does not decode stays; as a
+    /// miss by [option](Self::undecodable_as_miss), it is removed.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder::typed::Plain;
+    /// use larder::{Cache, TypedCache};
+    /// let ages: TypedCache<String, u8, Plain> = TypedCache::new(Cache::new(1 << 20)?);
+    /// ages.insert("ann", &30)?;
+    /// ages.insert("ben", &12)?;
+    /// assert_eq!(ages.invalidate_if(|_name, age| *age < 18).run(), 1);
+    /// assert!(ages.contains_key("ann"));
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    pub fn invalidate_if<'a>(&'a self, mut predicate: impl FnMut(&K, &V) -> bool + 'a) -> Invalidation<'a>
+    where
+        C: Codec<V>,
+        KC: Codec<K>,
+    {
+        self.cache().invalidate_if(move |key, value, _| match self.decode_item(key, value) {
+            Ok(Some((key, value))) => predicate(&key, &value),
+            Ok(None) => true,
+            Err(_) => false,
+        })
+    }
+
+    /// Invalidates all items of this namespace that have a [tag](crate::SetOptions::tags), at once:
+    /// [`Cache::invalidate_tag`](crate::Cache::invalidate_tag).
+    ///
+    /// # Examples
+    /// ```
+    /// use larder::typed::Plain;
+    /// use larder::{Cache, SetOptions, TypedCache};
+    /// let ages: TypedCache<String, u8, Plain> = TypedCache::new(Cache::new(1 << 20)?);
+    /// ages.insert_with("ann", &30, &SetOptions::new().tag("family"))?;
+    /// ages.invalidate_tag("family");
+    /// assert!(!ages.contains_key("ann"));
+    /// # Ok::<(), larder::Error>(())
+    /// ```
+    pub fn invalidate_tag(&self, tag: impl AsRef<[u8]>) {
+        self.cache().invalidate_tag(tag);
     }
 }
 

@@ -10,11 +10,14 @@ use super::{cache, gate, until_waiting};
 #[test]
 fn what_is_removed_while_it_is_loaded_does_not_come_back() {
     type Change = fn(&Cache);
-    let changes: [(&str, Change, Option<&[u8]>); 9] = [
+    let changes: [(&str, Change, Option<&[u8]>); 12] = [
         ("remove", |cache| _ = cache.remove(b"k"), None),
         ("take", |cache| drop(cache.take(b"k")), None),
         ("clear", |cache| cache.clear(), None),
         ("clear_all", |cache| cache.clear_all(), None),
+        ("invalidate_prefix", |cache| _ = cache.invalidate_prefix(b"k").run(), None),
+        ("invalidate_if", |cache| _ = cache.invalidate_if(|_, value, _| value == b"old").run(), None),
+        ("retain", |cache| _ = cache.retain(|_, value, _| value != b"old"), None),
         ("update", |cache| cache.update(&[b"k"], |update| update.remove(0)).unwrap(), None),
         ("set", |cache| cache.set(b"k", b"new").unwrap(), Some(b"new")),
         ("set and remove", |cache| assert!(cache.add(b"k", b"new").unwrap() && cache.remove(b"k")), None),

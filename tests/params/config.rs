@@ -162,8 +162,40 @@ mod files {
             let error = toml::from_str::<CacheConfig>(toml).unwrap_err().to_string();
             assert!(error.contains(part), "{toml}: {error}");
         }
+        // At the top, where none of them belongs.
+        for (toml, part) in [
+            ("timeout = 5", "timeout is a parameter: it goes into the table `parameters`"),
+            ("maxmemory_policy = \"noeviction\"", "maxmemory-policy is a parameter"),
+            ("maxmemory = 5", "did you mean max_memory?"),
+            ("slowlog-max-lenn = 5", "did you mean the parameter slowlog-max-len?"),
+        ] {
+            let error = toml::from_str::<CacheConfig>(toml).unwrap_err().to_string();
+            assert!(error.contains(part), "{toml}: {error}");
+        }
         let twice = serde_json::from_str::<CacheConfig>(r#"{"shards": 1, "shards": 2}"#).unwrap_err();
         assert!(twice.to_string().contains("twice"));
+    }
+
+    #[test]
+    fn errors_name_the_line() {
+        let head = "name = \"a\"\nfamily = \"redis2.8\"\n";
+        for (rest, line, named) in [
+            ("max_memroy = 1\n", 3, "max_memroy"),
+            ("\nmax_memory = true\nshards = 2\n", 4, "max_memory"),
+            ("policy = \"lru-allkeys\"\nshards = 2", 3, "policy"),
+            ("version = \"1.4.14\"\nshards = 2", 3, "version"),
+            ("shards = 2\nnode_type = \"cache.m1.smal\"\ntokens = true", 4, "node_type"),
+            ("shards = 2\n[parameters]\ndatabases = 16\ntiemout = 1\nslowlog-max-len = 5", 6, "tiemout"),
+            ("[parameters]\ndatabases = 16\ntimeout = -1\nslowlog-max-len = 5", 5, "timeout"),
+            ("[parameters]\ndatabases = 16\nmaxmemory-policy = 7\n", 5, "maxmemory-policy"),
+            ("version = \"2.8.6\"\n[parameters]\nTimeout = 5\ntimeout = 5\n", 6, "timeout"),
+        ] {
+            let error = toml::from_str::<CacheConfig>(&format!("{head}{rest}")).unwrap_err().to_string();
+            assert!(error.contains(&format!("line {line},")) && error.contains(named), "{rest}: {error}");
+        }
+        let json = "{\"family\": \"redis2.8\",\n\"parameters\": {\n\"timeout\": 5,\n\"databasse\": 5}}";
+        let error = serde_json::from_str::<CacheConfig>(json).unwrap_err().to_string();
+        assert!(error.contains("line 4") && error.contains("databasse"), "{error}");
     }
 
     #[test]

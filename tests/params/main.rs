@@ -5,6 +5,8 @@ mod config;
 mod docs;
 mod effects;
 mod groups;
+mod logs;
+mod proofs;
 mod table;
 
 use larder::params::{EngineVersion, NodeType, ParameterValues};

@@ -139,12 +139,21 @@ fn misspelt_names_are_told_the_nearest() {
 #[test]
 fn who_acts_on_what() {
     let engine: Vec<&str> = all().filter(|p| matches!(p.drives, Drives::Engine(_))).map(|p| p.name).collect();
-    assert_eq!(engine.len(), 19);
+    assert_eq!(engine.len(), 23);
     let at_once: Vec<&str> = all()
         .filter(|p| matches!(p.drives, Drives::Engine(_)) && p.applies == Applies::AtOnce)
         .map(|p| p.name)
         .collect();
-    assert_eq!(at_once, ["maxmemory-policy", "maxmemory-samples", "reserved-memory"]);
+    let expected = [
+        "appendonly",
+        "appendfsync",
+        "maxmemory-policy",
+        "maxmemory-samples",
+        "reserved-memory",
+        "repl-backlog-size",
+        "repl-backlog-ttl",
+    ];
+    assert_eq!(at_once, expected);
     let bound: Vec<&str> = all().filter(|p| p.applies == Applies::UnsetOnly).map(|p| p.name).collect();
     assert_eq!(bound, ["activerehashing", "databases"]);
     assert!(all().all(|p| p.meaning.ends_with('.') && !p.meaning.contains('\n') && p.meaning.is_ascii()));

@@ -161,3 +161,100 @@ fn what_fails_is_listed_with_its_cause() {
     }
     assert!(disk.list().unwrap().is_empty());
 }
+
+/// A catalog with a window from midnight on, kept for so many days, in a storage that is returned with it.
+fn daily(days: u32) -> (Arc<Catalog>, Memory) {
+    let storage = Memory::new();
+    let options = CatalogOptions::new().retention_days(days).window("00:00-01:00".parse().unwrap());
+    (Arc::new(Catalog::open(Arc::new(storage.clone()), options).unwrap()), storage)
+}
+
+#[test]
+fn maintenance_takes_the_automatic_ones() {
+    let (catalog, _) = daily(2);
+    let clock = ManualClock::new(2_000 * 24 * 3_600_000 - 1);
+    let cache = manual(1 << 20, &clock).name("a").snapshots(Arc::clone(&catalog)).build().unwrap();
+    cache.set(b"k", b"v").unwrap();
+    let events = cache.event_log().subscribe(100);
+    let maintain = || while !cache.run_maintenance(Duration::from_millis(20)).done {};
+    maintain();
+    assert!(names(&catalog).is_empty(), "the window is not open");
+    clock.advance(Duration::from_millis(1));
+    maintain();
+    assert!(names(&catalog).is_empty(), "it has just looked");
+    clock.advance(Duration::from_secs(60));
+    maintain();
+    assert_eq!(names(&catalog), ["automatic.a-1975-06-24-00-01"]);
+    let kinds: Vec<_> = std::iter::from_fn(|| events.try_recv()).map(|event| event.kind).collect();
+    assert_eq!(kinds, [EngineEventKind::SnapshotComplete]);
+    // One a window; the first goes when its two days are over.
+    for hour in 1..=72 {
+        clock.advance(HOUR);
+        maintain();
+        let most = 1 + usize::div_ceil(hour, 24);
+        assert!(names(&catalog).len() <= most.min(3), "hour {hour}: {:?}", names(&catalog));
+    }
+    assert_eq!(names(&catalog), ["automatic.a-1975-06-26-00-01", "automatic.a-1975-06-27-00-01"]);
+    assert_eq!(cache.snapshot_stats().completed, 4);
+}
+
+#[test]
+fn a_storage_that_fails_is_told_of_once_and_tried_again() {
+    let disk = SimulatedDisk::new(1);
+    let options = CatalogOptions::new().retention_days(1).window("00:00-01:00".parse().unwrap());
+    let catalog = Arc::new(Catalog::open(Arc::new(disk.clone()), options).unwrap());
+    let clock = ManualClock::new(0);
+    let cache = manual(1 << 20, &clock).name("a").snapshots(Arc::clone(&catalog)).build().unwrap();
+    let events = cache.event_log().subscribe(100);
+    let told = || std::iter::from_fn(|| events.try_recv()).map(|event| event.kind).collect::<Vec<_>>();
+    disk.set_full(true);
+    for _ in 0..5 {
+        cache.run_maintenance(Duration::from_millis(20));
+        clock.advance(Duration::from_secs(60));
+    }
+    assert_eq!(told(), [EngineEventKind::SnapshotFailed]);
+    assert_eq!((cache.snapshot_stats().failed, cache.snapshot_stats().last_error.is_some()), (1, true));
+    disk.set_full(false);
+    clock.advance(24 * HOUR);
+    cache.run_maintenance(Duration::from_secs(1));
+    assert_eq!(told().last(), Some(&EngineEventKind::SnapshotComplete));
+    assert_eq!(cache.snapshot_stats().last_error, None);
+}
+
+#[test]
+fn a_thread_takes_them_and_the_last_handle_a_last_one() {
+    let storage = Memory::new();
+    let options = CatalogOptions::new().retention_days(1).window("00:00-00:00".parse().unwrap()).final_snapshot(true);
+    let catalog = Arc::new(Catalog::open(Arc::new(storage), options).unwrap());
+    let clock = ManualClock::new(86_400_000);
+    let builder = Cache::builder().max_memory(1 << 20).clock(clock).name("a").snapshots(Arc::clone(&catalog));
+    let cache = builder.build().unwrap();
+    let events = cache.event_log().subscribe(100);
+    assert_eq!(events.recv().map(|event| event.kind), Some(EngineEventKind::SnapshotComplete));
+    cache.set(b"k", b"last").unwrap();
+    let other = cache.namespace(1);
+    drop(cache);
+    assert_eq!(names(&catalog), ["automatic.a-1970-01-02-00-00"], "there is a handle yet");
+    drop(other);
+    assert_eq!(names(&catalog), ["automatic.a-1970-01-02-00-00", "final.a-1970-01-02-00-00"]);
+    let kinds: Vec<_> = events.iter().map(|event| event.kind).collect();
+    assert_eq!(kinds, [EngineEventKind::SnapshotComplete, EngineEventKind::DeleteCacheClusterComplete]);
+    let again = catalog.restore_new("final.a-1970-01-02-00-00", &one_thread(), |builder| builder).unwrap();
+    assert_eq!(again.read(b"k", |v| v.to_vec()), Some(b"last".to_vec()));
+}
+
+#[test]
+fn what_is_under_way_when_a_cache_goes_is_given_up() {
+    let (catalog, storage) = daily(1);
+    let clock = ManualClock::new(0);
+    let cache = manual(4 << 20, &clock).name("a").snapshots(Arc::clone(&catalog)).build().unwrap();
+    for i in 0..10_000u32 {
+        cache.set(&i.to_le_bytes(), &[1; 200]).unwrap();
+    }
+    assert!(!cache.run_maintenance(Duration::ZERO).done);
+    assert!(cache.snapshot_stats().is_saving);
+    drop(cache);
+    let name = "automatic.a-1970-01-01-00-00";
+    assert!(matches!(catalog.describe(name).unwrap().state, SnapshotState::Failed(why) if why.contains("closed")));
+    assert!(storage.list().unwrap().iter().all(|file| !file.ends_with("partial")));
+}

@@ -27,7 +27,7 @@ use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
-use super::{BaseWriter, Batch, Positions, ReplicationLog};
+use super::{BaseWriter, Batch, LogStatus, Positions, ReplicationLog};
 use crate::error::{Error, ErrorKind, Result};
 use crate::oplog::record::Record;
 use crate::storage::{Storage, StoredFile};
@@ -86,6 +86,7 @@ struct State {
     rewrite_percentage: u64,
     rewrite_min_size: u64,
     base_bytes: u64,
+    syncs: u64,
     /// Bytes of the logs before the tail.
     older_bytes: u64,
     /// In order, for all logs.
@@ -183,6 +184,25 @@ impl AppendFile {
     pub fn set_rewrite(&self, percentage: u64, min_size: u64) {
         let mut state = self.0.state.lock();
         (state.rewrite_percentage, state.rewrite_min_size) = (percentage, min_size);
+    }
+
+    /// Adds what is known of it to a report.
+    pub(crate) fn report(&self, status: &mut LogStatus) {
+        let state = self.0.state.lock();
+        status.file_bytes = state.base_bytes + state.log_bytes();
+        status.unsynced_bytes = state.tail.as_ref().map_or(0, |tail| tail.len - tail.synced);
+        status.syncs = state.syncs;
+        status.is_rewriting = state.rewriting;
+    }
+
+    /// Syncs what is there and marks its end. Nothing is written by itself from then on.
+    pub(crate) fn close(&self) -> Result<()> {
+        self.0.close()
+    }
+
+    /// Where its files are.
+    pub(crate) fn storage(&self) -> &Arc<dyn Storage> {
+        &self.0.options.storage
     }
 
     /// Says that there is more in the cache than will be appended here: nothing counts before a base is finished.
@@ -288,6 +308,7 @@ impl Inner {
                 state.fail(format!("the log has failed: cannot sync {name} ({e}), so what it holds is unknown"))
             );
         }
+        state.syncs += u64::from(tail.synced != tail.len);
         if let Some(now) = state.tail.as_mut().filter(|now| now.number == tail.number) {
             now.synced = now.synced.max(tail.len);
         }

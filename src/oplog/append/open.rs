@@ -220,6 +220,7 @@ impl Inner {
             rewrite_percentage: options.rewrite_percentage,
             rewrite_min_size: options.rewrite_min_size,
             base_bytes: 0,
+            syncs: 0,
             older_bytes: 0,
             places: Vec::new(),
         };

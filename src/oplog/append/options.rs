@@ -126,6 +126,10 @@ impl AppendOptions {
         self.fsync
     }
 
+    pub(crate) fn storage(&self) -> &Arc<dyn Storage> {
+        &self.storage
+    }
+
     pub(crate) fn overwrites(&self) -> bool {
         self.overwrite
     }
