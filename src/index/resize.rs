@@ -195,8 +195,15 @@ impl Table {
         hash_of: &mut impl FnMut(Locator) -> u64,
         overruled: &mut impl FnMut(Slot, Slot),
     ) -> bool {
-        let (leaving, staying) = self.items_of_homes(first, last, &mine, size, hash_of);
-        self.moving(|| self.try_move(&leaving, &staying, size, next, overruled))
+        let (mut leaving, staying) = self.items_of_homes(first, last, &mine, size, hash_of);
+        // Whoever found no room has the first choice next time: those before it may have taken what only it could use.
+        for _ in 0..=leaving.len() {
+            match self.moving(|| self.try_move(&leaving, &staying, size, next, overruled)) {
+                Ok(()) => return true,
+                Err(at) => leaving[..=at].rotate_right(1),
+            }
+        }
+        false
     }
 
     /// The items that `move_home` moves, and those that are in the right place already, with whether it is their
@@ -240,8 +247,8 @@ impl Table {
         (leaving, staying)
     }
 
-    /// Copies, moves the pointer, removes the originals. Without room for all, undoes the copies: false. Room is made
-    /// without moving any item that this is about.
+    /// Copies, moves the pointer, removes the originals. Without room for all, undoes the copies, and names the item
+    /// that there was none for. Room is made without moving any item that this is about.
     fn try_move(
         &self,
         leaving: &[Moved],
@@ -249,7 +256,7 @@ impl Table {
         size: u64,
         next: u64,
         overruled: &mut impl FnMut(Slot, Slot),
-    ) -> bool {
+    ) -> Result<(), usize> {
         let mut copies: SmallVec<[Place; 16]> = SmallVec::new();
         let mut frozen: SmallVec<[Place; 32]> = leaving.iter().map(|item| item.from).collect();
         frozen.extend(staying.iter().map(|&(place, _)| place));
@@ -263,7 +270,7 @@ impl Table {
                 for (to, item) in copies.iter().zip(leaving) {
                     self.settle(*to, item.copied, item.from, overruled);
                 }
-                return false;
+                return Err(copies.len());
             };
             copies.push(to);
             frozen.push(to);
@@ -275,7 +282,7 @@ impl Table {
         for (item, &to) in leaving.iter().zip(&copies) {
             self.settle(item.from, item.copied, to, overruled);
         }
-        true
+        Ok(())
     }
 
     /// Copies an item to a free slot of one of its two places in a table of `size`; both are named if they are full. No

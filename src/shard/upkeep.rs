@@ -11,6 +11,8 @@ use crate::trace::note;
 const TABLE_EVERY: u32 = 4;
 /// Home buckets that one look moves, when the table is on its way to another size.
 const HOMES: u64 = 32;
+/// Steps towards another size that one item waits for, at most.
+const RESIZE_STEPS: u64 = 64;
 /// Items that are moved for a smaller table at once, where memory is waited for, and looks at the table, at most.
 const ITEMS_SHRUNK: u64 = 1_500;
 const STEPS_SHRUNK: u64 = 256;
@@ -165,6 +167,14 @@ impl Locked<'_> {
                 self.begin_growth();
             }
             if self.core.may_refuse() {
+                // What is on its way may get there.
+                for _ in 0..RESIZE_STEPS {
+                    if !full(self) || self.core.adopting.is_some() || !self.shard.table.is_resizing() {
+                        break;
+                    }
+                    self.core.growing = true;
+                    self.resize_step(HOMES);
+                }
                 for _ in 0..PLACES_MADE {
                     if !full(self) || self.evict(None, None) != Progress::Made {
                         break;
@@ -269,11 +279,12 @@ impl Locked<'_> {
     /// leaves. `attempt` counts from 0; false when there is no more to be tried.
     pub(super) fn make_table_room(&mut self, hash: u64, attempt: u64) -> bool {
         let may_resize = self.core.adopting.is_none();
-        if may_resize && !self.shard.table.is_resizing() && attempt == 0 {
+        // Where nothing may leave, as often as there is memory for it.
+        if may_resize && !self.shard.table.is_resizing() && (attempt == 0 || self.core.may_refuse()) {
             self.begin_growth();
         }
         // With some luck on to the hash's own home; no further than a bounded hold allows.
-        if may_resize && self.shard.table.is_resizing() && attempt <= 64 {
+        if may_resize && self.shard.table.is_resizing() && attempt <= RESIZE_STEPS {
             self.core.growing = true;
             self.resize_step(HOMES);
             return true;
