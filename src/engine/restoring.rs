@@ -1,10 +1,13 @@
 //! Items out of a snapshot: stored with everything they had, rank included, unless a newer value is there.
 
+use smallvec::SmallVec;
+
 use super::{Engine, Key};
 use crate::error::Result;
 use crate::policy::Arrival;
 use crate::shard::{For, Locked, New, Origin, Room, Shortage, Stored};
 use crate::slab::{Attributes, Filling, Prepaid};
+use crate::snapshot::decode::TOGETHER;
 use crate::snapshot::record::Record;
 
 /// What became of an item.
@@ -72,36 +75,109 @@ impl Engine {
         record.end_ms().is_some_and(|end| end <= self.ctx.to_unix(self.ctx.now()))
     }
 
-    /// Stores an item of a snapshot, whose value is all there.
-    pub(crate) fn land(&self, record: &Record<'_>) -> Result<Landed> {
+    /// Stores items of a snapshot whose values are all there, and tells what became of each. Those of one shard are
+    /// stored in one hold of its lock; their places in the index are on their way before.
+    pub(crate) fn land(
+        &self,
+        records: &[Record<'_>],
+        mut done: impl FnMut(Result<Landed>) -> Result<()>,
+    ) -> Result<()> {
+        let keys: SmallVec<[Key<'_>; TOGETHER]> =
+            records.iter().map(|record| self.key(record.namespace, record.key)).collect();
+        if self.ctx.effects.is_on() || self.ctx.effects.is_follower() {
+            // Logs are asked before each write, and settled after it.
+            return keys.iter().zip(records).try_for_each(|(&key, record)| done(self.land_one(record, key, None)));
+        }
+        let mut order: SmallVec<[(usize, usize); TOGETHER]> =
+            keys.iter().map(|key| self.ctx.hasher.shard(key.hash)).zip(0..).collect();
+        order.sort_unstable();
+        keys.iter().for_each(|key| self.shard(key.hash).prefetch(key.hash));
+        let mut groups: SmallVec<[&[(usize, usize)]; TOGETHER]> = order.chunk_by(|(a, _), (b, _)| a == b).collect();
+        // First those whose locks nobody has, so that threads seldom wait for each other.
+        for must_wait in [false, true] {
+            let mut held_up = SmallVec::new();
+            for group in groups {
+                let shard = &self.shards()[group[0].0];
+                self.before_write();
+                let Some(locked) = shard.try_lock(&self.ctx).or_else(|| must_wait.then(|| shard.lock(&self.ctx)))
+                else {
+                    held_up.push(group);
+                    continue;
+                };
+                self.land_in_shard(locked, group.iter().map(|&(_, at)| (&records[at], keys[at])), &mut done)?;
+            }
+            groups = held_up;
+        }
+        Ok(())
+    }
+
+    fn land_in_shard<'r>(
+        &self,
+        locked: Locked<'_>,
+        mut items: impl Iterator<Item = (&'r Record<'r>, Key<'r>)>,
+        done: &mut impl FnMut(Result<Landed>) -> Result<()>,
+    ) -> Result<()> {
+        let shard = locked.shard;
+        let (mut locked, mut prepaid) = (Some(locked), Prepaid::default());
+        let stored = items.try_for_each(|(record, key)| {
+            if self.is_past(record) {
+                return done(Ok(Landed::Expired));
+            }
+            if let Err(error) = self.check_value(record.key.len(), record.value_len, 0) {
+                return done(Err(error));
+            }
+            let mut arrival = None;
+            let hold = locked.get_or_insert_with(|| shard.lock(&self.ctx));
+            match self.land_locked(hold, record, key, &mut arrival, &mut prepaid) {
+                Ok(landed) => done(Ok(landed)),
+                // Memory has to be found elsewhere, without the lock.
+                Err(_) => {
+                    locked = None;
+                    done(self.land_one(record, key, arrival))
+                }
+            }
+        });
+        drop(locked);
+        self.ctx.arena.settle(prepaid);
+        stored
+    }
+
+    fn land_one(&self, record: &Record<'_>, key: Key<'_>, mut arrival: Option<Arrival>) -> Result<Landed> {
         if self.is_past(record) {
             return Ok(Landed::Expired);
         }
         self.before_write();
-        let key = self.key(record.namespace, record.key);
         self.check_value(record.key.len(), record.value_len, 0)?;
-        let mut arrival = None;
-        self.write_restored(key.hash, |locked, prepaid| {
-            if locked.find(key.hash, key.namespace, key.bytes).is_some() {
-                return Ok(Landed::Newer);
-            }
-            let parts: [&[u8]; 1] = [record.value];
-            let attributes = self.landing_attributes(record);
-            let tags = Some(&record.tags).filter(|tags| tags.len() > 0);
-            let (vlen, origin) = (record.value_len, Origin::Given);
-            let new = New { hash: key.hash, key: key.bytes, parts: &parts, vlen, attributes, tags, origin };
-            if arrival.is_none() {
-                arrival = Some(locked.announce(key.hash, new.item_len()).ranked(record.rank));
-            }
-            Ok(match locked.store(&new, None, false, &mut arrival, prepaid)? {
-                Stored::Yes => {
-                    if record.fetched {
-                        Self::mark_fetched(locked, key);
-                    }
-                    Landed::Stored
+        self.write_restored(key.hash, |locked, prepaid| self.land_locked(locked, record, key, &mut arrival, prepaid))
+    }
+
+    fn land_locked(
+        &self,
+        locked: &mut Locked<'_>,
+        record: &Record<'_>,
+        key: Key<'_>,
+        arrival: &mut Option<Arrival>,
+        prepaid: &mut Prepaid,
+    ) -> std::result::Result<Landed, Shortage> {
+        if locked.find(key.hash, key.namespace, key.bytes).is_some() {
+            return Ok(Landed::Newer);
+        }
+        let parts: [&[u8]; 1] = [record.value];
+        let attributes = self.landing_attributes(record);
+        let tags = Some(&record.tags).filter(|tags| tags.len() > 0);
+        let (vlen, origin) = (record.value_len, Origin::Given);
+        let new = New { hash: key.hash, key: key.bytes, parts: &parts, vlen, attributes, tags, origin };
+        if arrival.is_none() {
+            *arrival = Some(locked.announce(key.hash, new.item_len()).ranked(record.rank));
+        }
+        Ok(match locked.store(&new, None, false, arrival, prepaid)? {
+            Stored::Yes => {
+                if record.fetched {
+                    Self::mark_fetched(locked, key);
                 }
-                Stored::TurnedAway | Stored::Gone => Landed::TurnedAway,
-            })
+                Landed::Stored
+            }
+            Stored::TurnedAway | Stored::Gone => Landed::TurnedAway,
         })
     }
 
@@ -185,6 +261,19 @@ impl Engine {
                 self.clear_now(namespace);
             }
         }
+    }
+
+    /// Makes ready for so many items, as far as there are none yet.
+    pub(crate) fn expect_items(&self, items: u64) {
+        let each = items.div_ceil(self.shards().len() as u64);
+        for shard in self.shards() {
+            shard.lock(&self.ctx).expect_items(each);
+        }
+    }
+
+    /// Ends that.
+    pub(crate) fn expect_no_more(&self) {
+        self.shards().iter().for_each(|shard| shard.lock(&self.ctx).expect_no_more());
     }
 
     /// What the policy of another cache had learnt, and the tokens it had given.

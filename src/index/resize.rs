@@ -53,13 +53,27 @@ impl Table {
 
     /// Bytes of memory that a table of the big size takes.
     pub(crate) fn bytes(&self) -> u64 {
-        (self.sizes().1 + SPILL) * 64
+        Self::bytes_of(self.sizes().1)
+    }
+
+    /// The same of a table of so many home buckets.
+    pub(crate) fn bytes_of(homes: u64) -> u64 {
+        (homes + SPILL) * 64
     }
 
     /// Bytes after the next growth, if there can be one.
     pub(crate) fn bytes_grown(&self) -> Option<u64> {
         let grown = Self::stretched(self.sizes().1);
-        (grown <= self.max_buckets()).then_some((grown + SPILL) * 64)
+        (grown <= self.max_buckets()).then_some(Self::bytes_of(grown))
+    }
+
+    /// Gives a table without items, at rest, another size at once; the memory for it is charged by the caller.
+    pub(crate) fn set_size(&self, buckets: u64) {
+        debug_assert!(!self.is_resizing() && buckets <= self.max_buckets());
+        self.moving(|| {
+            self.geometry.small.store(buckets, Ordering::Release);
+            self.geometry.big.store(buckets, Ordering::Release);
+        });
     }
 
     /// Begins to grow by an eighth; the memory for it is charged by the caller. The table must be at rest.

@@ -136,6 +136,8 @@ pub(crate) struct Core {
     pub(crate) counts: ShardCounts,
     /// Which way a resize of the table goes, while there is one.
     growing: bool,
+    /// Items are on their way that the table is large enough for: it does not shrink.
+    expecting: bool,
     /// Bytes charged for the table.
     table_charged: u64,
     /// Bytes that the policy would like to have, and those saved up for it so far.
@@ -197,6 +199,7 @@ impl Shard {
             tallies: Vec::new(),
             counts: ShardCounts::default(),
             growing: true,
+            expecting: false,
             table_charged: 0,
             policy_wants: 0,
             policy_granted: 0,
@@ -225,7 +228,17 @@ impl Shard {
     /// Takes the lock.
     #[inline]
     pub(crate) fn lock<'a>(&'a self, ctx: &'a Context) -> Locked<'a> {
-        let core = self.core.lock();
+        self.locked(self.core.lock(), ctx)
+    }
+
+    /// The same, if nobody has it.
+    #[cfg(feature = "snapshot")]
+    pub(crate) fn try_lock<'a>(&'a self, ctx: &'a Context) -> Option<Locked<'a>> {
+        self.core.try_lock().map(|core| self.locked(core, ctx))
+    }
+
+    #[inline]
+    fn locked<'a>(&'a self, core: MutexGuard<'a, Core>, ctx: &'a Context) -> Locked<'a> {
         let id = core.id;
         Locked {
             core,

@@ -3,6 +3,7 @@
 use super::Locked;
 use super::space::{Progress, Shortage};
 use crate::error::{Error, ErrorKind};
+use crate::index::Table;
 use crate::policy::{EvictionPolicy, MAINTAIN_EVERY, Objective, Policy};
 use crate::slab::{Account, Locator, Slot};
 use crate::trace::note;
@@ -22,6 +23,8 @@ const PLACES_MADE: u32 = 64;
 const GROW_AT: u64 = 90;
 /// At this many, an item may find no place.
 const FULL_AT: u64 = 93;
+/// What is expected fills it so far: shards have a little more or less than their share.
+const EXPECTED_AT: u64 = 86;
 /// It shrinks below this many.
 const SHRINK_AT: u64 = 68;
 
@@ -138,6 +141,27 @@ impl Locked<'_> {
         true
     }
 
+    /// Makes a table without items as large as it will be with so many, if there is memory for it: it need not grow
+    /// step by step while they come, which is half of the work of storing them.
+    pub(crate) fn expect_items(&mut self, items: u64) {
+        let table = &self.shard.table;
+        if self.core.items > 0 || table.is_resizing() || self.core.adopting.is_some() {
+            return;
+        }
+        let homes = (items.saturating_mul(100) / (EXPECTED_AT * 7)).min(table.max_buckets());
+        let missing = Table::bytes_of(homes).saturating_sub(self.core.table_charged);
+        if homes > table.homes() && self.ctx.arena.ledger.charge(Account::Index, missing) {
+            self.core.table_charged += missing;
+            table.set_size(homes);
+            self.core.expecting = true;
+        }
+    }
+
+    /// What was expected has come, or does not come any more.
+    pub(crate) fn expect_no_more(&mut self) {
+        self.core.expecting = false;
+    }
+
     fn load(&self) -> u64 {
         self.load_of(self.shard.table.homes())
     }
@@ -147,10 +171,13 @@ impl Locked<'_> {
         self.core.items * 100 / (homes * 7)
     }
 
+    fn is_too_large(&self) -> bool {
+        self.load() < SHRINK_AT && !self.core.expecting && self.shard.table.can_shrink()
+    }
+
     /// Whether the table is on its way to another size, or should be on the way to a smaller one.
     fn has_sizing(&self) -> bool {
-        let table = &self.shard.table;
-        self.core.adopting.is_none() && (table.is_resizing() || (self.load() < SHRINK_AT && table.can_shrink()))
+        self.core.adopting.is_none() && (self.shard.table.is_resizing() || self.is_too_large())
     }
 
     /// The same, as far as it is maintenance's business.
@@ -204,7 +231,7 @@ impl Locked<'_> {
             self.resize_step(HOMES);
         } else if self.load() >= GROW_AT {
             self.begin_growth();
-        } else if self.load() < SHRINK_AT && table.begin_shrink(self.core.items) {
+        } else if self.is_too_large() && table.begin_shrink(self.core.items) {
             self.core.growing = false;
             note!(self, ResizeBegun { growing: false, homes: self.shard.table.homes() });
         }

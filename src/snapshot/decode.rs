@@ -5,12 +5,18 @@
 //! ```
 //! [`Blocks`] can begin anywhere that a block begins, so that sections are read by several threads at once.
 
+use smallvec::SmallVec;
+
 use super::compress::decompress;
 use super::damage::{Damage, damaged};
 use super::format::{
     BLOCK_HEAD, BlockHead, BlockKind, Compression, FOOTER_LEN, Footer, HEADER_LEN, Header, SECTION_LEN, Section,
 };
 use super::record::{Record, Records};
+
+/// Items of a block that are shown together, at most; fewer, when their values have so many bytes.
+pub(crate) const TOGETHER: usize = 32;
+const BYTES_TOGETHER: usize = 32 << 10;
 
 /// A block that was held against its checksum.
 #[derive(Debug, Clone, Copy)]
@@ -102,8 +108,8 @@ impl Blocks {
 /// What follows the items of a block of items, or a large one.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Part<'b> {
-    /// A whole item.
-    Item(Record<'b>),
+    /// Whole items, some of a block's.
+    Items(&'b [Record<'b>]),
     /// A large item, whose value follows.
     Large(Record<'b>),
     /// The next bytes of its value, and whether they are the last.
@@ -133,10 +139,17 @@ impl Flow {
         let mut records = Records::new(raw, offset);
         match kind {
             BlockKind::Items => {
-                for _ in 0..items {
-                    let record = records.next(false)?;
-                    self.count(&record);
-                    each(Part::Item(record))?;
+                let mut left = items;
+                while left > 0 {
+                    let (mut some, mut bytes): (SmallVec<[Record<'_>; TOGETHER]>, usize) = (SmallVec::new(), 0);
+                    while left > 0 && some.len() < TOGETHER && bytes < BYTES_TOGETHER {
+                        let record = records.next(false)?;
+                        self.count(&record);
+                        bytes += record.value.len();
+                        some.push(record);
+                        left -= 1;
+                    }
+                    each(Part::Items(&some))?;
                 }
             }
             BlockKind::Large if items == 1 => {

@@ -28,7 +28,7 @@ mod catalog;
 mod compress;
 mod daily;
 mod damage;
-mod decode;
+pub(crate) mod decode;
 mod describe;
 pub(crate) mod driver;
 mod encode;

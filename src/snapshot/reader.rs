@@ -138,7 +138,7 @@ impl SnapshotReader {
                 Seen::Footer(footer) => self.footer = Some(footer),
                 Seen::Block(block) => self.flow.parts(block, |part| {
                     match part {
-                        Part::Item(record) => ready.push_back(SnapshotItem::new(&record)),
+                        Part::Items(records) => ready.extend(records.iter().map(SnapshotItem::new)),
                         Part::Large(record) => *large = Some((SnapshotItem::new(&record), record.value.to_vec())),
                         Part::More(bytes, is_last) => {
                             if let Some((_, value)) = large {

@@ -362,7 +362,7 @@ impl Loading<'_> {
     fn section(&self, section: &Section, chunk: usize, counted: &Counted) -> Result<()> {
         let mut large: Option<LargeLanding> = None;
         let read = self.file.read_section(section, chunk, counted, |part| match part {
-            Part::Item(record) => self.judge(self.engine.land(&record)),
+            Part::Items(records) => self.engine.land(records, |landed| self.judge(landed)),
             Part::Large(record) => match self.engine.begin_landing(&record) {
                 Ok(Ok(mut landing)) => {
                     landing.push(record.value);
@@ -527,12 +527,17 @@ impl Cache {
         }
         engine.empty();
         engine.inherit(file.description.share(), file.header.highest_token);
+        // As many as fit.
+        let room = engine.ctx.arena.ledger.room();
+        let part = if needed > room { room as f64 / needed as f64 } else { 1.0 };
+        engine.expect_items((file.footer.items as f64 * part) as u64);
         let counted = Counted::default();
         let loaded = file.for_sections(threads, |section| {
             loading.section(section, chunk, &counted)?;
             tell(false, counted.bytes.load(Relaxed));
             Ok(())
         });
+        engine.expect_no_more();
         drop(buffers);
         if let Err(error) = loaded {
             engine.empty();
