@@ -19,10 +19,12 @@
 //! | `restore` | filling a cache from one |
 //! | `reader` | looking into one |
 //! | `catalog` `daily` | many of them: names, limits, a window a day, retention |
+//! | `behind` | writing a piece while the next is made |
 //! | `stats` | how they went |
 //! | `driver` | who takes the automatic ones, and the last one |
 //! | `damage` | what is wrong with a file, and where |
 
+mod behind;
 pub(crate) mod buffer;
 mod catalog;
 mod compress;

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use super::behind::Behind;
 use super::buffer::{Large, Ready};
 use super::describe::{Description, config_of};
 use super::encode::Encoder;
@@ -16,7 +17,7 @@ use crate::api::{Cache, CacheBuilder};
 use crate::engine::Walk;
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::EngineEventKind;
-use crate::storage::{Storage, StoredFile};
+use crate::storage::Storage;
 use crate::trace::{event, span};
 
 /// What is added to a snapshot's name until it is whole.
@@ -289,7 +290,7 @@ pub(super) fn storage_error(doing: &str, name: &str, error: std::io::Error) -> E
 #[derive(Debug)]
 pub(super) struct FileRun {
     run: SnapshotRun,
-    file: Box<dyn StoredFile>,
+    file: Behind,
     name: String,
     partial: String,
     pending: Vec<u8>,
@@ -307,7 +308,15 @@ impl FileRun {
         let (begun, partial) = (Instant::now(), format!("{name}{PARTIAL}"));
         let file = storage.create(&partial).map_err(|e| storage_error("create", name, e))?;
         let run = cache.begin_snapshot(options).inspect_err(|_| drop(storage.remove(&partial)))?;
-        Ok(FileRun { run, file, name: name.to_owned(), partial, pending: Vec::new(), offset: 0, begun })
+        Ok(FileRun {
+            run,
+            file: Behind::new(file),
+            name: name.to_owned(),
+            partial,
+            pending: Vec::new(),
+            offset: 0,
+            begun,
+        })
     }
 
     pub(super) fn progress(&self) -> SnapshotProgress {
@@ -327,13 +336,18 @@ impl FileRun {
         }
         let fault = |doing: &'static str| move |e| (doing, e);
         let written = (|| {
-            self.file.write_all_at(&self.pending, self.offset).map_err(fault("write"))?;
-            self.offset += self.pending.len() as u64;
-            self.pending.clear();
+            let len = self.pending.len() as u64;
             if more {
+                self.file.write(&mut self.pending, self.offset).map_err(fault("write"))?;
+                self.offset += len;
                 return Ok(true);
             }
-            self.file.sync().map_err(fault("sync"))?;
+            self.file.settle().map_err(fault("write"))?;
+            let file = self.file.file();
+            file.write_all_at(&self.pending, self.offset).map_err(fault("write"))?;
+            self.offset += len;
+            self.pending.clear();
+            file.sync().map_err(fault("sync"))?;
             storage.rename(&self.partial, &self.name).map_err(fault("name"))?;
             storage.sync_dir().map_err(fault("name"))?;
             Ok(false)
@@ -342,7 +356,9 @@ impl FileRun {
     }
 
     /// Removes what was written so far.
-    pub(super) fn give_up(self, storage: &dyn Storage) {
+    pub(super) fn give_up(mut self, storage: &dyn Storage) {
+        // Nobody asks what becomes of the last piece.
+        let _ = self.file.settle();
         // It may not be there, and there is nothing else to be done about it.
         let _ = storage.remove(&self.partial);
     }
@@ -516,8 +532,9 @@ impl Cache {
     /// let cache = Cache::builder().max_memory(1 << 20).name("sessions").build()?;
     /// cache.set(b"k", b"v")?;
     /// cache.snapshot_to(&storage, "s", &SnapshotOptions::new())?;
-    /// let larger = Cache::from_snapshot(&storage, "s", &RestoreOptions::new(), |builder| builder.max_memory(4 <<
-    /// 20))?; assert_eq!((larger.name(), larger.len(), larger.memory().limit), ("sessions", 1, 4 << 20));
+    /// let twice = |builder: larder::CacheBuilder| builder.max_memory(4 << 20);
+    /// let larger = Cache::from_snapshot(&storage, "s", &RestoreOptions::new(), twice)?;
+    /// assert_eq!((larger.name(), larger.len(), larger.memory().limit), ("sessions", 1, 4 << 20));
     /// # Ok::<(), larder::Error>(())
     /// ```
     pub fn from_snapshot(
