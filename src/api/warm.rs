@@ -20,7 +20,8 @@ impl Cache {
     /// so; an [event](crate::EngineEventKind::NotKept) does then.
     ///
     /// With a warm restart, everything is left in its folder for the next cache. The time that this takes depends on
-    /// the number of items, and on how much a disk has still to write.
+    /// the number of items, and on how much a disk has still to write. With an append-only file, that is brought to the
+    /// disk, whatever `fsync` says.
     ///
     /// # Errors
     /// [`ErrorKind::NotAllowed`](crate::ErrorKind::NotAllowed) if there are other handles, on which the cache then goes
