@@ -26,8 +26,9 @@ impl Cache {
     /// # Errors
     /// [`ErrorKind::NotAllowed`](crate::ErrorKind::NotAllowed) if there are other handles, on which the cache then goes
     /// on, or if a snapshot or the like still uses it; [`ErrorKind::Storage`](crate::ErrorKind::Storage) if what is to
-    /// be left could not be written. The next start is cold then. And what a log says that has not got everything:
-    /// the items are left all the same.
+    /// be left could not be written. The next start is cold then. And what a log says that has not got everything,
+    /// or what stood in the way of the [final snapshot](crate::CacheBuilder::snapshots): the items are left all the
+    /// same.
     ///
     /// # Examples
     /// ```
