@@ -733,6 +733,8 @@ impl CacheBuilder {
                 ));
             }
         }
+        #[cfg(feature = "snapshot")]
+        self.catalog.as_ref().map_or(Ok(()), |catalog| catalog.check_cache_name(&name))?;
         config.settings.ttl_ms = ttl.map_or(0, millis);
         config.settings.idle_ms = idle.map_or(0, millis);
         config.settings.expiry_lag_ms = millis(expiry_lag);

@@ -132,17 +132,32 @@ impl Owner {
 }
 
 impl Owner {
+    /// Ends automatic snapshots, and takes the final one, if there is to be one. Once.
+    #[cfg(feature = "snapshot")]
+    fn end_snapshots(&mut self) -> Result<()> {
+        match (self.driver.take(), self.aside().handle()) {
+            (Some(driver), Some(handle)) => driver.end(handle),
+            _ => Ok(()),
+        }
+    }
+
+    #[cfg(not(feature = "snapshot"))]
+    fn end_snapshots(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Brings the append-only file to the disk, whatever was asked of it, and tells of it if that cannot be done. Once.
+    fn end_append_only(&mut self) -> Result<()> {
+        let Some(Appending { log, .. }) = self.appending.get_mut().take() else { return Ok(()) };
+        log.close().inspect_err(|e| self.emit(EngineEventKind::LogFailed, &e.to_string()))
+    }
+
     /// Ends maintenance and leaves the items where they are to be found again, if they are. Once.
     fn shut_down(&mut self) -> Result<()> {
-        // What was removed since the last write may wait still.
-        let settled = self.engine.ctx.settle_log();
-        #[cfg(feature = "snapshot")]
-        if let Some(driver) = self.driver.take()
-            && let Some(handle) = self.aside().handle()
-        {
-            driver.end(handle);
-        }
+        let last = self.end_snapshots();
         self.upkeeper = None;
+        // What was removed since the last write, by maintenance too, may wait still.
+        let settled = self.engine.ctx.settle_log().and(self.end_append_only()).and(last);
         let Some(home) = self.home.take() else { return settled };
         let kept = match Arc::get_mut(&mut self.engine) {
             Some(engine) => home.close(engine),

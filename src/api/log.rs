@@ -101,8 +101,9 @@ impl Cache {
     ///
     /// # Errors
     /// [`ErrorKind::AlreadyExists`] if there is one, or if there is a log in the storage and the options do not say
-    /// [`overwrite`](AppendOptions::overwrite); [`ErrorKind::NotAllowed`] while another thread begins one;
-    /// [`ErrorKind::Storage`] if it cannot be written.
+    /// [`overwrite`](AppendOptions::overwrite); [`ErrorKind::NotAllowed`] while another thread begins one, and in a
+    /// cache with a [`warm_restart`](crate::CacheBuilder::warm_restart); [`ErrorKind::Storage`] if it cannot be
+    /// written.
     ///
     /// # Examples
     /// ```

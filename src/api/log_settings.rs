@@ -164,6 +164,14 @@ impl LogSettings {
 
     /// Takes the turn to begin a file of a cache that has none.
     pub(super) fn begin(&self, cache: &Cache) -> Result<Turn<'_>> {
+        // As the builder does: the next start could not have both.
+        if cache.start().is_some() {
+            return Err(Error::new(
+                ErrorKind::NotAllowed,
+                "this cache leaves its items to the next one in its warm_restart folder, which does not go with an \
+                 append-only file: items would come back from two places; build it without warm_restart",
+            ));
+        }
         if self.beginning.swap(true, Acquire) {
             return Err(Error::new(ErrorKind::NotAllowed, "this cache is just getting an append-only file"));
         }

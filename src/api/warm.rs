@@ -20,13 +20,15 @@ impl Cache {
     /// so; an [event](crate::EngineEventKind::NotKept) does then.
     ///
     /// With a warm restart, everything is left in its folder for the next cache. The time that this takes depends on
-    /// the number of items, and on how much a disk has still to write.
+    /// the number of items, and on how much a disk has still to write. With an append-only file, that is brought to the
+    /// disk, whatever `fsync` says.
     ///
     /// # Errors
     /// [`ErrorKind::NotAllowed`](crate::ErrorKind::NotAllowed) if there are other handles, on which the cache then goes
     /// on, or if a snapshot or the like still uses it; [`ErrorKind::Storage`](crate::ErrorKind::Storage) if what is to
-    /// be left could not be written. The next start is cold then. And what a log says that has not got everything:
-    /// the items are left all the same.
+    /// be left could not be written. The next start is cold then. And what a log says that has not got everything,
+    /// or what stood in the way of the [final snapshot](crate::CacheBuilder::snapshots): the items are left all the
+    /// same.
     ///
     /// # Examples
     /// ```

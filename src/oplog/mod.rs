@@ -149,7 +149,8 @@ impl Positions {
 /// Keeps, or passes on, what happened to a cache.
 ///
 /// It is called by the cache's writers and by its maintenance, never under a lock of the cache, and may block: writers
-/// wait for it then. It must not write to the cache whose log it is, and should not panic.
+/// wait for it then. It must not write to the cache whose log it is, and should not panic. It may write to other
+/// caches, as long as their logs do not lead back to this one; what those promise of a write holds for it too.
 ///
 /// An error of [`append`](Self::append) or [`commit`](Self::commit) is the writer's, whose write is not acknowledged
 /// then (it may be there all the same). Of the kind [`ErrorKind::LogFailed`] it is final: from then on the cache

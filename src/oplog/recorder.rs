@@ -12,7 +12,8 @@
 //! 1. Numbers are drawn, and bytes queued, under the queue's lock, which is taken under the shard's: so the queue is in
 //!    the order of numbers, and that agrees with the order of each key's writes.
 //! 2. `shipping` is taken by nobody who holds a shard's lock or the queue's. Logs are called under it and under no
-//!    other lock. A thread that is inside a log's call never takes it again (`INSIDE`).
+//!    other lock of this cache. A thread that is inside a call of one of this cache's logs never takes it again
+//!    (`INSIDE`); another cache's logs are no reason not to bring this one's effects to its own.
 //! 3. A batch is kept until every log has taken it. While one has not, writes are refused before they begin, and
 //!    nothing is removed by itself: so what waits is bounded by what was under way. It is on the ledger.
 //! 4. Without a log all of this costs a load of `mode` a removal and a store, and a hit nothing.
@@ -55,24 +56,36 @@ const LOOK_MS: u64 = 200;
 /// Effects of one operation that become one record.
 pub(crate) type Grouped = Option<Vec<u8>>;
 
+/// How many caches' logs may write to one another, each to the next: further ones leave it to maintenance to bring what
+/// they did to their logs.
+const NESTED: usize = 4;
+
 thread_local! {
-    /// Whether this thread is inside a call of a log.
-    static INSIDE: Cell<bool> = const { Cell::new(false) };
+    /// The recorders inside calls of whose logs this thread is, outermost first; then zeros. Several, where a log
+    /// writes to another cache, which has logs of its own.
+    static INSIDE: Cell<[usize; NESTED]> = const { Cell::new([0; NESTED]) };
 }
 
 /// Marks this thread as being inside a log's call, whatever comes of that.
-struct InCall;
+struct InCall {
+    before: [usize; NESTED],
+}
 
 impl InCall {
-    fn begin() -> InCall {
-        INSIDE.set(true);
-        InCall
+    fn begin(recorder: &Recorder) -> InCall {
+        let before = INSIDE.get();
+        let mut inside = before;
+        if let Some(free) = inside.iter_mut().find(|at| **at == 0) {
+            *free = recorder.address();
+        }
+        INSIDE.set(inside);
+        InCall { before }
     }
 }
 
 impl Drop for InCall {
     fn drop(&mut self) {
-        INSIDE.set(false);
+        INSIDE.set(self.before);
     }
 }
 
@@ -184,6 +197,16 @@ impl Recorder {
     /// Where troubles are told.
     pub(crate) fn set_events(&self, events: EventLog, name: &str) {
         let _ = self.events.set((events, name.into()));
+    }
+
+    fn address(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
+    /// Whether this thread is inside a call of one of the logs, or of too many others.
+    fn is_inside(&self) -> bool {
+        let inside = INSIDE.get();
+        inside[NESTED - 1] != 0 || inside.contains(&self.address())
     }
 
     #[inline(always)]
@@ -323,7 +346,7 @@ impl Recorder {
     }
 
     fn settle_untold(&self, now_ms: u64) -> Result<()> {
-        if INSIDE.get() {
+        if self.is_inside() {
             return Ok(());
         }
         let through = self.last.load(Acquire);
@@ -334,7 +357,7 @@ impl Recorder {
             self.ship(now_ms)?;
         }
         let logs = self.logs.read();
-        let in_call = InCall::begin();
+        let in_call = InCall::begin(self);
         let committed = logs.iter().try_for_each(|log| log.commit(through));
         drop((in_call, logs));
         committed.map_err(|error| self.complain(error, now_ms))
@@ -342,7 +365,7 @@ impl Recorder {
 
     /// After a read that may have removed what has ended.
     pub(crate) fn relieve(&self, now_ms: impl Fn() -> u64) {
-        if self.is_on() && self.queue.lock().len() > RELIEF && !INSIDE.get() && self.may_remove() {
+        if self.is_on() && self.queue.lock().len() > RELIEF && !self.is_inside() && self.may_remove() {
             // The next writer is told what is wrong.
             let _ = self.ship(now_ms());
         }
@@ -350,7 +373,7 @@ impl Recorder {
 
     /// Brings all that waits to the logs.
     fn ship(&self, now_ms: u64) -> Result<()> {
-        if INSIDE.get() {
+        if self.is_inside() {
             return Ok(());
         }
         let shipped = self.ship_locked(&mut self.shipping.lock(), now_ms);
@@ -374,7 +397,7 @@ impl Recorder {
         seal(&mut batch[sealed..]);
         self.sealed.store(batch.len() as u64, Relaxed);
         if !batch.is_empty() {
-            let in_call = InCall::begin();
+            let in_call = InCall::begin(self);
             let taken = takers.iter_mut().try_for_each(|taker| taker.offer(batch, last, now_ms));
             drop(in_call);
             taken.map_err(|error| self.complain(error, now_ms))?;
@@ -424,7 +447,7 @@ impl Recorder {
     #[cfg(feature = "tracing")]
     pub(crate) fn trace(&self) {
         use tracing::{Level, event};
-        if !self.untold.has_any.load(Relaxed) || INSIDE.get() {
+        if !self.untold.has_any.load(Relaxed) || self.is_inside() {
             return;
         }
         self.untold.has_any.store(false, Relaxed);
@@ -453,11 +476,13 @@ impl Recorder {
 
     /// Adds a log. From now on effects are recorded.
     pub(crate) fn attach(&self, log: Arc<dyn ReplicationLog>) -> Result<()> {
+        // Under no lock, for the log may be the program's, and take its time. Nobody but this cache adds to it.
+        let theirs = log.positions().next;
         let mut shipping = self.shipping.lock();
         // First, for who reads it may wait for a disk; and nobody who has a shard's lock may wait for that.
         let mut logs = self.logs.write();
         let queue = self.queue.lock();
-        let (theirs, ours) = (log.positions().next, self.last.load(Relaxed) + 1);
+        let ours = self.last.load(Relaxed) + 1;
         if theirs != 0 && theirs != ours {
             if ours != 1 || !shipping.takers.is_empty() {
                 return Err(Error::new(
@@ -534,7 +559,7 @@ impl Recorder {
             let mut shipping = self.shipping.lock();
             self.ship_locked(&mut shipping, now_ms).and_then(|()| {
                 let position = self.shipped.load(Acquire) + 1;
-                let _in_call = InCall::begin();
+                let _in_call = InCall::begin(self);
                 Ok((position, log.begin_base(position)?))
             })
         };
@@ -563,13 +588,13 @@ impl Recorder {
 
     /// What maintenance does.
     pub(crate) fn maintain(&self, now_ms: u64) {
-        if !self.is_due(now_ms) || INSIDE.get() {
+        if !self.is_due(now_ms) || self.is_inside() {
             return;
         }
         self.looked_at.store(now_ms, Relaxed);
         // Where nothing more is taken, what was taken has to be safe in time all the same.
         let _ = self.ship(now_ms);
-        let in_call = InCall::begin();
+        let in_call = InCall::begin(self);
         let maintained = self.logs.read().iter().try_for_each(|log| log.maintain(now_ms));
         drop(in_call);
         if let Err(error) = maintained {

@@ -297,7 +297,7 @@ pub(super) static REDIS: [Parameter; 37] = [
         Seconds,
         AtOnce,
         "A replica not heard of for longer does not count as a good one; 0: the check is off.",
-        FrontEnd("replication"),
+        FrontEnd("replication, by `PrimaryOptions::parameters`"),
     ),
     row(
         "min-slaves-to-write",
@@ -306,7 +306,7 @@ pub(super) static REDIS: [Parameter; 37] = [
         Count,
         AtOnce,
         "With fewer good replicas than this, writes are refused; 0: the check is off.",
-        FrontEnd("replication"),
+        FrontEnd("replication, by `PrimaryOptions::parameters`"),
     ),
     row(
         "notify-keyspace-events",
@@ -324,7 +324,9 @@ pub(super) static REDIS: [Parameter; 37] = [
         Bytes,
         AtOnce,
         "How much of the stream is kept for replicas that come back.",
-        Engine("bytes of the builder's `backlog`, if it has one"),
+        Engine(
+            "bytes of the builder's `backlog`, if it has one; a primary's own has them by `PrimaryOptions::parameters`",
+        ),
     ),
     row(
         "repl-backlog-ttl",
@@ -333,7 +335,9 @@ pub(super) static REDIS: [Parameter; 37] = [
         Seconds,
         AtOnce,
         "How long that is kept after the last replica has left; 0: for ever.",
-        Engine("time to live of the builder's `backlog`, if it has one"),
+        Engine(
+            "that of the builder's `backlog`, if it has one; a primary's own has it by `PrimaryOptions::parameters`",
+        ),
     ),
     row(
         "repl-timeout",
@@ -342,6 +346,6 @@ pub(super) static REDIS: [Parameter; 37] = [
         Seconds,
         AtOnce,
         "How long primary and replica wait for each other, in the first transfer and afterwards.",
-        FrontEnd("replication"),
+        FrontEnd("replication, by `parameters` of `PrimaryOptions` and `ReplicaOptions`"),
     ),
 ];

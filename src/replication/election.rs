@@ -173,8 +173,11 @@ impl PrimaryHandle {
     pub fn fail_over(&self, node: &str, cache: &Cache) {
         let mut pointed = self.pointed.write();
         let before = std::mem::replace(&mut pointed.node, node.to_owned());
-        pointed.cache = cache.clone();
+        let former = std::mem::replace(&mut pointed.cache, cache.clone());
         drop(pointed);
         self.events.emit(EngineEvent::failover_completed(cache.now_ms(), &self.group, &before, node));
+        // Not under the lock: if it is the last handle, that cache ends here, which takes its time and runs programs'
+        // code.
+        drop(former);
     }
 }

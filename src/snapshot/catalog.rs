@@ -28,6 +28,8 @@ const AUTOMATIC: &str = "automatic.";
 const FINAL: &str = "final.";
 /// The longest name.
 const LONGEST_NAME: usize = 150;
+/// Final snapshots that caches of one name may leave in a minute, which is what their names tell apart.
+const MOST_A_MINUTE: u32 = 99;
 const DAY_MS: u64 = 24 * 3600 * 1000;
 /// The longest that automatic snapshots are kept, in days.
 const MOST_DAYS: u32 = 35;
@@ -98,7 +100,8 @@ impl CatalogOptions {
     }
 
     /// Whether a last snapshot is taken when the last handle of a cache goes that was built with the catalog
-    /// ([`CacheBuilder::snapshots`]). Its name is `final.<cache>-YYYY-MM-DD-HH-MM`; it stays until it is deleted.
+    /// ([`CacheBuilder::snapshots`]). Its name is `final.<cache>-YYYY-MM-DD-HH-MM`, with `-2` and so on after it if
+    /// there is that one already; it stays until it is deleted.
     /// Default: no.
     ///
     /// # Examples
@@ -234,6 +237,11 @@ pub struct Catalog {
     state: Mutex<State>,
 }
 
+/// Name of the last snapshot of a cache that is closed at a time.
+fn final_name(cache: &str, now_ms: u64) -> String {
+    format!("{FINAL}{cache}-{}", stamp(now_ms))
+}
+
 fn file_of(name: &str) -> String {
     format!("{name}{AVAILABLE}")
 }
@@ -302,13 +310,21 @@ impl Catalog {
 
     /// Takes a name for a snapshot that is about to be created.
     fn claim(&self, name: &str) -> Result<()> {
-        let mut state = self.state.lock();
-        let is_there = state.creating.iter().any(|other| other == name) || self.files()?.contains(&file_of(name));
-        if is_there {
-            return Err(Error::new(ErrorKind::AlreadyExists, format!("there is a snapshot {name:?} already")));
+        let taken = || Error::new(ErrorKind::AlreadyExists, format!("there is a snapshot {name:?} already"));
+        {
+            let mut state = self.state.lock();
+            if state.creating.iter().any(|other| other == name) {
+                return Err(taken());
+            }
+            state.creating.push(name.to_owned());
         }
-        state.creating.push(name.to_owned());
-        Ok(())
+        // The storage may be the program's: not under a lock.
+        let is_there = self.files().map(|files| files.contains(&file_of(name)));
+        if matches!(is_there, Ok(false)) {
+            return Ok(());
+        }
+        self.unclaim(name);
+        is_there.and(Err(taken()))
     }
 
     fn unclaim(&self, name: &str) {
@@ -587,24 +603,48 @@ impl Catalog {
 
     /// A cache that was built with this catalog is going: what is under way is given up, and a last snapshot taken, if
     /// the options say so.
-    pub(super) fn finish(&self, cache: Cache) {
+    pub(super) fn finish(&self, cache: Cache) -> Result<()> {
         let running = self.state.lock().running.remove(cache.name());
         if let Some((name, run)) = running {
             run.give_up(&*self.storage);
             let closed = Error::new(ErrorKind::SnapshotFailed, "the cache was closed while it was taken");
             self.fail_automatic(&cache, &name, &closed);
         }
-        if self.options.final_snapshot {
-            let name = format!("{FINAL}{}-{}", cache.name(), stamp(cache.now_ms()));
-            let failed = cache.snapshot_stats().failed;
-            let last = cache.clone();
-            // Told of by events, and listed as failed.
-            if let Err(error) = self.close(cache, &name)
-                && last.snapshot_stats().failed == failed
-            {
-                last.tell_of_snapshot(&name, Err(&error));
-            }
+        if !self.options.final_snapshot {
+            return Ok(());
         }
+        let name = final_name(cache.name(), cache.now_ms());
+        let failed = cache.snapshot_stats().failed;
+        let mut taken = self.close(cache.clone(), &name);
+        // Who is closed again within the minute has something else to leave.
+        for again in 2..=MOST_A_MINUTE {
+            if !matches!(&taken, Err(error) if error.kind() == ErrorKind::AlreadyExists) {
+                break;
+            }
+            taken = self.close(cache.clone(), &format!("{name}-{again}"));
+        }
+        // Listed as failed, and told of by events.
+        taken.map(drop).inspect_err(|error| {
+            if cache.snapshot_stats().failed == failed {
+                cache.tell_of_snapshot(&name, Err(error));
+            }
+        })
+    }
+
+    /// Whether snapshots can have names with that of a cache in them, where they are to have.
+    pub(crate) fn check_cache_name(&self, cache: &str) -> Result<()> {
+        if self.options.retention_days == 0 && !self.options.final_snapshot {
+            return Ok(());
+        }
+        let longest = format!("{}-{MOST_A_MINUTE}", final_name(cache, 0));
+        Self::check_name(&longest, SnapshotKind::Manual).map_err(|_| {
+            let text = format!(
+                "the cache's name {cache:?} is to be part of its snapshots' names: give it one of letters, digits, \
+                 '.', '-' and '_', and of {} at most",
+                (LONGEST_NAME + cache.len()).saturating_sub(longest.len())
+            );
+            Error::new(ErrorKind::InvalidConfig, text)
+        })
     }
 
     /// Automatic snapshots of a cache, failed ones too, with the dates in their names.

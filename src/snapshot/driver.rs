@@ -79,7 +79,7 @@ impl Driver {
     }
 
     /// The last handle of the cache has gone; `cache` is one on the same engine, for what is left to be done.
-    pub(crate) fn end(&self, cache: Cache) {
+    pub(crate) fn end(&self, cache: Cache) -> Result<()> {
         *self.looks.stopped.lock() = true;
         self.looks.stop.notify_all();
         // It may be that thread itself that had the last handle, by a listener: no need to wait then.
@@ -88,7 +88,7 @@ impl Driver {
             // If it had panicked there would be nothing to be done about it here.
             let _ = thread.join();
         }
-        self.looks.catalog.finish(cache);
+        self.looks.catalog.finish(cache)
     }
 }
 

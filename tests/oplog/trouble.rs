@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
-use larder::oplog::{Batch, Fsync, Positions, ReplicationLog};
+use larder::oplog::{Batch, Decoder, Fsync, Positions, ReplicationLog};
 use larder::storage::{Fault, SimulatedDisk, Storage};
 use larder::{Cache, EngineEventKind, Error, ErrorKind, EventFilter, ManualClock, SetOptions};
 
@@ -187,4 +187,67 @@ fn what_waits_for_logs_is_on_the_ledger() {
     assert!(waiting >= before + 80_000, "{before} {waiting}");
     assert!(cache.memory().used < before + 140_000, "{before} {}", cache.memory().used);
     cache.check_invariants();
+}
+
+#[test]
+fn a_close_brings_the_file_to_the_disk_or_says_that_it_could_not() {
+    for fsync in [Fsync::No, Fsync::EverySecond] {
+        let disk = SimulatedDisk::new(1);
+        let storage: Arc<dyn Storage> = Arc::new(disk.clone());
+        let clock = ManualClock::new(1_700_000_000_000);
+        let cache = builder(&clock).append_only(options(&storage, fsync)).build().unwrap();
+        cache.set(b"k", b"1").unwrap();
+        cache.close().unwrap();
+        disk.crash();
+        let cache = builder(&clock).append_only(options(&storage, fsync)).build().unwrap();
+        assert!(cache.contains(b"k"), "{fsync:?}");
+        cache.set(b"k", b"2").unwrap();
+        let events = cache.event_log().clone();
+        disk.fail_at(disk.calls(), Fault::Io, true);
+        assert_eq!(cache.close().unwrap_err().kind(), ErrorKind::LogFailed, "{fsync:?}");
+        assert!(events.query(&EventFilter::new()).iter().any(|event| event.kind == EngineEventKind::LogFailed));
+    }
+}
+
+/// A log that does in another cache what was done in its own.
+#[derive(Debug)]
+struct Onward(Cache);
+
+impl ReplicationLog for Onward {
+    fn append(&self, batch: &Batch<'_>) -> Result<(), Error> {
+        let mut records = Decoder::new(batch.first);
+        records.push(batch.records);
+        while let Some(record) = records.next()? {
+            self.0.apply(&record)?;
+        }
+        Ok(())
+    }
+
+    fn read(&self, from: u64, _into: &mut Vec<u8>, _most: usize) -> Result<u64, Error> {
+        Ok(from)
+    }
+
+    fn trim(&self, _before: u64) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn positions(&self) -> Positions {
+        Positions::default()
+    }
+}
+
+#[test]
+fn a_log_that_writes_to_another_cache_has_it_as_safe_as_that_cache_promises() {
+    let disk = SimulatedDisk::new(1);
+    let storage: Arc<dyn Storage> = Arc::new(disk.clone());
+    let clock = ManualClock::new(1_700_000_000_000);
+    let theirs = builder(&clock).append_only(options(&storage, Fsync::Always)).follower(true).build().unwrap();
+    let cache = builder(&clock).replication_log(Arc::new(Onward(theirs.clone()))).build().unwrap();
+    cache.set(b"k", b"v").unwrap();
+    let status = theirs.log_status();
+    assert_eq!((status.last, status.taken, status.pending_bytes, status.unsynced_bytes), (1, 1, 0, 0));
+    disk.crash();
+    drop((cache, theirs));
+    let theirs = builder(&clock).append_only(options(&storage, Fsync::Always)).build().unwrap();
+    assert!(theirs.contains(b"k"));
 }

@@ -1,9 +1,11 @@
 //! Who may take whose place, whose data are given up for whose, and who may rely on what was acknowledged.
 
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use larder::replication::{Primary, PrimaryHandle, PrimaryOptions, Replica, ReplicaOptions, least_behind};
-use larder::{EngineEventKind, ErrorKind, EventFilter, EventLog, ManualClock, SetOptions, View};
+use larder::{Cache, EngineEventKind, ErrorKind, EventFilter, EventLog, Maintenance, ManualClock, SetOptions, View};
 
 use super::pair::{START, cache, cache_at, connect, fill, has_all, primary, replica, settle, settle_all};
 
@@ -261,4 +263,29 @@ fn lag_is_a_metric_of_the_replica_and_a_lost_one_an_event_of_the_primary() {
     let lost: Vec<_> = events.iter().filter(|event| event.kind == EngineEventKind::ReplicaLost).collect();
     assert_eq!(lost.len(), 1);
     assert!(lost[0].text.contains("Replica r ") && lost[0].text.contains("3000 ms"), "{}", lost[0].text);
+}
+
+/// Part of a listener: asks the handle where the primary is, when the cache that has the listener ends.
+struct Asks(Arc<OnceLock<PrimaryHandle>>, Sender<String>);
+
+impl Drop for Asks {
+    fn drop(&mut self) {
+        if let Some(handle) = self.0.get() {
+            let _ = self.1.send(handle.node());
+        }
+    }
+}
+
+#[test]
+fn a_former_primary_that_ends_with_the_failover_holds_nobody_up() {
+    let (place, (sender, receiver)) = (Arc::new(OnceLock::new()), channel());
+    let asks = Asks(Arc::clone(&place), sender);
+    let builder = Cache::builder().max_memory(1 << 20).maintenance(Maintenance::Manual);
+    let first = builder.eviction_listener(move |_| drop(asks.1.clone())).build().unwrap();
+    let handle = PrimaryHandle::new("group", "one", &first, EventLog::new(10));
+    drop(first);
+    place.set(handle.clone()).unwrap();
+    // In a thread of its own, so that it fails where it would wait for ever.
+    std::thread::spawn(move || handle.fail_over("two", &cache(false)));
+    assert_eq!(receiver.recv_timeout(Duration::from_secs(20)).as_deref(), Ok("two"));
 }

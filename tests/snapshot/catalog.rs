@@ -258,3 +258,54 @@ fn what_is_under_way_when_a_cache_goes_is_given_up() {
     assert!(matches!(catalog.describe(name).unwrap().state, SnapshotState::Failed(why) if why.contains("closed")));
     assert!(storage.list().unwrap().iter().all(|file| !file.ends_with("partial")));
 }
+
+#[test]
+fn two_closes_within_a_minute_leave_two_last_snapshots() {
+    let catalog = Catalog::open(Arc::new(Memory::new()), CatalogOptions::new().final_snapshot(true)).unwrap();
+    let (catalog, clock) = (Arc::new(catalog), ManualClock::new(86_400_000));
+    for value in [b"1", b"2", b"3"] {
+        let cache = manual(1 << 20, &clock).name("a").snapshots(Arc::clone(&catalog)).build().unwrap();
+        cache.set(b"k", value).unwrap();
+        cache.close().unwrap();
+    }
+    let [first, second, third] = ["", "-2", "-3"].map(|end| format!("final.a-1970-01-02-00-00{end}"));
+    assert_eq!(names(&catalog), [&*first, &*second, &*third]);
+    for (name, value) in [(first, b"1"), (second, b"2"), (third, b"3")] {
+        let again = catalog.restore_new(&name, &one_thread(), |builder| builder).unwrap();
+        assert_eq!(again.read(b"k", |v| v.to_vec()), Some(value.to_vec()), "{name}");
+    }
+}
+
+#[test]
+fn a_close_says_that_there_is_no_last_snapshot() {
+    let disk = SimulatedDisk::new(1);
+    let catalog = Catalog::open(Arc::new(disk.clone()), CatalogOptions::new().final_snapshot(true)).unwrap();
+    let builder = manual(1 << 20, &ManualClock::new(0)).name("a").snapshots(Arc::new(catalog));
+    let cache = builder.build().unwrap();
+    let events = cache.event_log().subscribe(10);
+    disk.set_full(true);
+    let error = cache.close().unwrap_err();
+    assert!(error.to_string().contains("no storage space"), "{error}");
+    assert_eq!(events.recv().map(|event| event.kind), Some(EngineEventKind::SnapshotFailed));
+}
+
+#[test]
+fn a_cache_whose_name_its_snapshots_could_not_have_is_not_built() {
+    let clock = ManualClock::new(0);
+    let build = |options: CatalogOptions, name: &str| {
+        let catalog = Catalog::open(Arc::new(Memory::new()), options).unwrap();
+        manual(1 << 20, &clock).name(name).snapshots(Arc::new(catalog)).build()
+    };
+    let (last, daily) = (CatalogOptions::new().final_snapshot(true), CatalogOptions::new().retention_days(1));
+    for options in [last.clone(), daily] {
+        for name in ["my cache", "a/b", &"n".repeat(130)] {
+            let told = build(options.clone(), name).err().map(|e| (e.kind(), e.to_string()));
+            let Some((ErrorKind::InvalidConfig, text)) = told else { panic!("{name:?}: {told:?}") };
+            assert!(text.contains("name"), "{text}");
+        }
+    }
+    assert!(build(CatalogOptions::new(), "my cache").is_ok(), "nothing has its name");
+    let most = (1..150).rev().find(|&len| build(last.clone(), &"n".repeat(len)).is_ok());
+    let refused = build(last, &"n".repeat(150)).unwrap_err().to_string();
+    assert!(refused.contains(&format!("of {} at most", most.unwrap())), "{refused}");
+}

@@ -146,3 +146,24 @@ fn memory_that_is_locked_is_locked_again() {
         assert_ne!(locked.trim(), "0 kB");
     }
 }
+
+#[cfg(feature = "snapshot")]
+#[test]
+fn a_last_snapshot_and_what_is_kept_are_of_the_same_items() {
+    use larder::snapshot::{Catalog, CatalogOptions, RestoreOptions};
+    let (folder, clock) = (Folder::new(), ManualClock::new(86_400_000));
+    let storage = Arc::new(larder::storage::Memory::new());
+    let catalog = Arc::new(Catalog::open(storage, CatalogOptions::new().final_snapshot(true)).unwrap());
+    let build = || {
+        let builder = builder(&folder, &clock).name("a").maintenance(larder::Maintenance::Thread);
+        builder.snapshots(Arc::clone(&catalog)).build().unwrap()
+    };
+    let cache = build();
+    cache.set(b"k", b"v").unwrap();
+    cache.close().unwrap();
+    let cache = build();
+    assert!(is_warm(&cache) && cache.contains(b"k"), "{:?}", cache.start());
+    let name = "final.a-1970-01-02-00-00";
+    let restored = catalog.restore_new(name, &RestoreOptions::new(), |builder| builder).unwrap();
+    assert!(restored.contains(b"k") && restored.len() == 1);
+}

@@ -148,6 +148,10 @@ fn a_follower_keeps_nothing_and_a_log_is_enough() {
     let log = larder::oplog::AppendOptions::new(larder::storage::Memory::new());
     assert_eq!(builder(&folder, &clock).append_only(log).build().unwrap_err().kind(), ErrorKind::InvalidConfig);
     let cache = builder(&folder, &clock).build().unwrap();
+    // Nor later: the next start would be refused.
+    let log = larder::oplog::AppendOptions::new(larder::storage::Memory::new());
+    assert_eq!(cache.start_append_only(log).unwrap_err().kind(), ErrorKind::NotAllowed);
+    assert!(cache.append_file().is_none());
     cache.set_follower(true);
     assert_eq!(cache.close().unwrap_err().kind(), ErrorKind::NotAllowed);
     assert_eq!(reason(&builder(&folder, &clock).build().unwrap()), ColdReason::NotClosed);
