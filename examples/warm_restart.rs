@@ -7,9 +7,14 @@
 //! cargo run --release --example warm_restart -- --mib 256 --folder /var/tmp/warm --checksums
 //! ```
 
+#[path = "support/command.rs"]
+mod command;
+
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use command::Parsed;
 use larder::{Cache, Start, WarmRestart};
 
 struct Options {
@@ -20,9 +25,20 @@ struct Options {
     rounds: u32,
 }
 
-const HELP: &str = "warm_restart [--gib N | --mib N] [--value BYTES] [--folder PATH] [--checksums] [--rounds N]";
+const HELP: &str = "\
+Fills a cache whose items are in a file, closes it, opens it again, and says how long each took.
 
-fn options() -> Result<Options, lexopt::Error> {
+Usage: warm_restart [options]
+
+  --gib N, --mib N  memory of the cache (64 MiB)
+  --value BYTES     length of the values (1000)
+  --folder PATH     where the file is: a new folder, removed afterwards (one of its own in /dev/shm)
+  --checksums       look at every byte of the items when they come back
+  --rounds N        how often it is closed and opened (3)
+  -h, --help        this text
+";
+
+fn options() -> Result<Parsed<Options>, lexopt::Error> {
     use lexopt::prelude::*;
     let shm = PathBuf::from("/dev/shm");
     let parent = if shm.is_dir() { shm } else { std::env::temp_dir() };
@@ -37,14 +53,11 @@ fn options() -> Result<Options, lexopt::Error> {
             Long("folder") => options.folder = parser.value()?.into(),
             Long("checksums") => options.checksums = true,
             Long("rounds") => options.rounds = parser.value()?.parse()?,
-            Short('h') | Long("help") => {
-                println!("{HELP}");
-                std::process::exit(0);
-            }
+            Short('h') | Long("help") => return Ok(Parsed::Help),
             _ => return Err(arg.unexpected()),
         }
     }
-    Ok(options)
+    Ok(Parsed::Run(options))
 }
 
 fn build(options: &Options) -> larder::Result<(Cache, Duration)> {
@@ -64,9 +77,17 @@ fn ms(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1000.0
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let options = options().map_err(|e| format!("{e}\n{HELP}"))?;
-    let (mut cache, took) = build(&options)?;
+fn main() -> ExitCode {
+    let parsed = options().map_err(|e| e.to_string());
+    command::run("warm_restart", HELP, parsed, |options| run(options).map_err(|e| e.to_string()))
+}
+
+fn run(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
+    if options.folder.exists() {
+        // The folder is removed at the end, with all that is in it.
+        return Err(format!("{} is there already: name a new folder", options.folder.display()).into());
+    }
+    let (mut cache, took) = build(options)?;
     println!("built in {:.1} ms: {}", ms(took), cache.start().map(ToString::to_string).unwrap_or_default());
     let value = vec![b'v'; options.value];
     let begun = Instant::now();
@@ -83,7 +104,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let begun = Instant::now();
         cache.close()?;
         let closed = begun.elapsed();
-        let (opened, took) = build(&options)?;
+        let (opened, took) = build(options)?;
         cache = opened;
         let report = cache.start().map(ToString::to_string).unwrap_or_default();
         println!("closed in {:.1} ms, opened in {:.1} ms: {report}", ms(closed), ms(took));

@@ -29,7 +29,14 @@ fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
     match arguments.next() {
         Some(word) if word == "--second" => second(&arguments.next().ok_or("--second needs an address")?),
-        seconds => first(Duration::from_secs(seconds.map_or(Ok(3), |seconds| seconds.parse())?)),
+        Some(word) => match word.parse() {
+            Ok(seconds) => first(Duration::from_secs(seconds)),
+            Err(_) => {
+                eprintln!("replica: '{word}' is no number of seconds\nUsage: replica [SECONDS]   to write for [3]");
+                std::process::exit(2);
+            }
+        },
+        None => first(Duration::from_secs(3)),
     }
 }
 
