@@ -212,3 +212,37 @@ fn pages_are_reassigned_by_hand() {
     assert_eq!(client.send(b"slabs reassign 1 99\r\n", Cut::WHOLE), b"BADCLASS invalid src or dst class id\r\n");
     assert_eq!(client.send(b"slabs reassign x 1\r\n", Cut::WHOLE), b"CLIENT_ERROR bad command line format\r\n");
 }
+
+#[test]
+fn a_listing_that_finds_little_stops_for_others() {
+    let server = server();
+    let mut client = Client::new(&server);
+    for i in 0..5_000 {
+        client.send(format!("set key{i} 0 0 2\r\nhi\r\n").as_bytes(), Cut::WHOLE);
+    }
+    let limits = larder::protocol::Limits::default();
+    let mut output = larder::protocol::Output::new();
+    let mut progress = client.connection.receive(b"lru_crawler metadump 60\r\n", &mut output, &limits);
+    let mut stops = 0;
+    while progress.more {
+        stops += 1;
+        progress = client.connection.receive(b"", &mut output, &limits);
+    }
+    assert_eq!(output.to_vec(), b"OK\r\nEND\r\n");
+    assert!(stops >= 3, "{stops}");
+    assert_eq!(client.send(b"mn\r\n", Cut::WHOLE), b"MN\r\n");
+}
+
+#[test]
+fn lines_that_wait_for_a_watcher_are_its_memory() {
+    let server = server();
+    let mut watcher = Client::new(&server);
+    assert_eq!(watcher.send(b"watch fetchers\r\n", Cut::WHOLE), b"OK\r\n");
+    let before = watcher.connection.memory();
+    Client::new(&server).send(&b"get key\r\n".repeat(100), Cut::WHOLE);
+    let mut output = larder::protocol::Output::new();
+    let waiting = watcher.connection.memory() - before;
+    watcher.connection.poll(&mut output);
+    assert!(output.len() > 4_000 && waiting >= output.len(), "{waiting}");
+    assert_eq!(watcher.connection.memory(), before);
+}
