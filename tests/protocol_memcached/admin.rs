@@ -246,3 +246,16 @@ fn lines_that_wait_for_a_watcher_are_its_memory() {
     assert!(output.len() > 4_000 && waiting >= output.len(), "{waiting}");
     assert_eq!(watcher.connection.memory(), before);
 }
+
+#[test]
+fn a_dump_of_a_class_looks_at_some_items_only() {
+    let server = server();
+    let mut client = Client::new(&server);
+    for i in 0..80_000 {
+        client.send(format!("set k{i} 0 0 1 noreply\r\nx\r\n").as_bytes(), Cut::WHOLE);
+    }
+    assert_eq!(server.cache().len(), 80_000);
+    let dump = String::from_utf8(client.send(b"stats cachedump 1 0\r\n", Cut::WHOLE)).unwrap();
+    let shown = dump.lines().filter(|line| line.starts_with("ITEM ")).count();
+    assert!((50_000..66_000).contains(&shown) && dump.ends_with("END\r\n"), "{shown}");
+}
