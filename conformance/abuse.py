@@ -242,6 +242,31 @@ def deaf():
     return "20 clients asked for 500,000 bytes without end"
 
 
+@abuse("a request without an end", 24 * MIB)
+def everything():
+    s = connect()
+    s.sendall(b"set big 0 0 500000\r\n" + b"x" * 500_000 + b"\r\n")
+    s.recv(100)
+    # Two threads serve, and whoever else is there may be with either of them.
+    greedy = [connect() for _ in range(4)]
+    ends, got = time.monotonic() + 4, [0] * len(greedy)
+
+    def take(i):
+        space = bytearray(MIB)
+        send(greedy[i], b"get" + b" big" * 250_000 + b"\r\n")
+        while time.monotonic() < ends and (n := greedy[i].recv_into(space)):
+            got[i] += n
+
+    takers = [threading.Thread(target=take, args=(i,)) for i in range(len(greedy))]
+    for taker in takers:
+        taker.start()
+    for taker in takers:
+        taker.join(20)
+    for s in greedy:
+        s.close()
+    return f"4 clients took {sum(got) / MIB:.0f} MiB of what they asked for in one line each"
+
+
 @abuse("a million quits", 16 * MIB)
 def quits():
     s = connect()

@@ -76,7 +76,13 @@ impl Front for Memcached {
         let info = self.info(u64::MAX, Transport::Udp, listener).peer(from).addr(Place::Udp(from).to_string());
         let (mut connection, mut output) = (self.server.connect(info), Output::new());
         let limits = Limits { output_bytes: LONGEST_ANSWER, ..Limits::default() };
-        let progress = connection.receive(request, &mut output, &limits);
+        let mut progress = connection.receive(request, &mut output, &limits);
+        let mut rest = &request[progress.consumed..];
+        // A listing stops now and then for the sake of others; nobody else waits for this one's reply.
+        while progress.more && output.len() <= LONGEST_ANSWER {
+            progress = connection.receive(rest, &mut output, &limits);
+            rest = &rest[progress.consumed..];
+        }
         let reply = if progress.more { TOO_LONG.to_vec() } else { output.to_vec() };
         connection.transferred(datagram.len() as u64, reply.len() as u64);
         udp::encode(frame.request, &reply, send);

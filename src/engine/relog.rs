@@ -124,7 +124,7 @@ impl Engine {
         // What was not taken over is not in the cache and in the log: the log has to forget it, too, before anything
         // can be removed that is not there any more.
         if overwrites || recovery.evicted > 0 {
-            self.write_base(&*log)?;
+            self.write_base(&*log).inspect_err(|_| self.let_go(&log))?;
         }
         event!(
             INFO,
@@ -158,12 +158,14 @@ impl Engine {
             self.ctx.effects.set_replaying(false);
         })?;
         // A write that had passed the check before it was made may be in the cache alone.
-        if let Err(error) = self.write_base(&*log) {
-            let log: Arc<dyn ReplicationLog> = log;
-            let _ = self.ctx.effects.detach(&log, self.ctx.unix_now());
-            return Err(error);
-        }
+        self.write_base(&*log).inspect_err(|_| self.let_go(&log))?;
         Ok((log, recovery))
+    }
+
+    /// A file that could not be brought to what the cache has is told nothing more: it stays as it was.
+    fn let_go(&self, log: &Arc<AppendFile>) {
+        let shared: Arc<dyn ReplicationLog> = Arc::<AppendFile>::clone(log);
+        let _ = self.ctx.effects.detach(&shared, self.ctx.unix_now());
     }
 
     /// Does what a record of a log says; one that finds no room takes away what it would have replaced.

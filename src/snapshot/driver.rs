@@ -84,7 +84,9 @@ impl Driver {
         self.looks.stop.notify_all();
         // It may be that thread itself that had the last handle, by a listener: no need to wait then.
         let others = |thread: &JoinHandle<()>| thread.thread().id() != std::thread::current().id();
-        if let Some(thread) = self.thread.lock().take().filter(others) {
+        // Not under the lock: what that thread calls may look whether there is one.
+        let thread = self.thread.lock().take();
+        if let Some(thread) = thread.filter(others) {
             // If it had panicked there would be nothing to be done about it here.
             let _ = thread.join();
         }

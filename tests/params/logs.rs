@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use larder::oplog::{AppendOptions, Backlog, Fsync, ReplicationLog};
 use larder::params::{CacheConfig, Family, Outcome, ParameterGroups, ParameterValues, Value};
-use larder::storage::{Memory, Storage};
+use larder::storage::{Memory, SimulatedDisk, Storage};
 use larder::{Cache, CacheBuilder, ErrorKind, Maintenance};
 
 use crate::{REDIS, node};
@@ -121,6 +121,27 @@ fn a_log_of_an_earlier_life_is_recovered_or_left_alone() {
     let refusal = values.configure_log(&cache, place.clone()).unwrap_err();
     assert_eq!(refusal.kind(), ErrorKind::AlreadyExists);
     assert!(finish(Cache::builder().append_only(AppendOptions::shared(place))).contains(b"old"));
+}
+
+#[test]
+fn a_log_whose_new_base_fails_is_let_go() {
+    let place = Arc::new(SimulatedDisk::new(7));
+    let cache = finish(Cache::builder().append_only(AppendOptions::shared(place.clone())));
+    (0..2_000u32).for_each(|i| cache.set(&i.to_le_bytes(), &[1; 1000]).unwrap());
+    drop(cache);
+    // Too small for all of it, so that the log has to be written anew; and there is no room for that.
+    let cache = Cache::builder().max_memory(512 << 10).seed(7).maintenance(Maintenance::Manual).build().unwrap();
+    let mut values = ParameterValues::new(Family::Redis2_8);
+    values.set("appendonly", "yes").unwrap();
+    place.set_full(true);
+    let error = values.configure_log(&cache, place.clone()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Storage, "{error}");
+    place.set_full(false);
+    assert!(cache.append_file().is_none() && cache.is_empty());
+    cache.set(b"new", b"not for this log").unwrap();
+    drop(cache);
+    let cache = finish(Cache::builder().append_only(AppendOptions::shared(place)));
+    assert_eq!((cache.len(), cache.contains(b"new")), (2_000, false));
 }
 
 #[test]

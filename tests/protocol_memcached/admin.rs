@@ -212,3 +212,50 @@ fn pages_are_reassigned_by_hand() {
     assert_eq!(client.send(b"slabs reassign 1 99\r\n", Cut::WHOLE), b"BADCLASS invalid src or dst class id\r\n");
     assert_eq!(client.send(b"slabs reassign x 1\r\n", Cut::WHOLE), b"CLIENT_ERROR bad command line format\r\n");
 }
+
+#[test]
+fn a_listing_that_finds_little_stops_for_others() {
+    let server = server();
+    let mut client = Client::new(&server);
+    for i in 0..5_000 {
+        client.send(format!("set key{i} 0 0 2\r\nhi\r\n").as_bytes(), Cut::WHOLE);
+    }
+    let limits = larder::protocol::Limits::default();
+    let mut output = larder::protocol::Output::new();
+    let mut progress = client.connection.receive(b"lru_crawler metadump 60\r\n", &mut output, &limits);
+    let mut stops = 0;
+    while progress.more {
+        stops += 1;
+        progress = client.connection.receive(b"", &mut output, &limits);
+    }
+    assert_eq!(output.to_vec(), b"OK\r\nEND\r\n");
+    assert!(stops >= 3, "{stops}");
+    assert_eq!(client.send(b"mn\r\n", Cut::WHOLE), b"MN\r\n");
+}
+
+#[test]
+fn lines_that_wait_for_a_watcher_are_its_memory() {
+    let server = server();
+    let mut watcher = Client::new(&server);
+    assert_eq!(watcher.send(b"watch fetchers\r\n", Cut::WHOLE), b"OK\r\n");
+    let before = watcher.connection.memory();
+    Client::new(&server).send(&b"get key\r\n".repeat(100), Cut::WHOLE);
+    let mut output = larder::protocol::Output::new();
+    let waiting = watcher.connection.memory() - before;
+    watcher.connection.poll(&mut output);
+    assert!(output.len() > 4_000 && waiting >= output.len(), "{waiting}");
+    assert_eq!(watcher.connection.memory(), before);
+}
+
+#[test]
+fn a_dump_of_a_class_looks_at_some_items_only() {
+    let server = server();
+    let mut client = Client::new(&server);
+    for i in 0..80_000 {
+        client.send(format!("set k{i} 0 0 1 noreply\r\nx\r\n").as_bytes(), Cut::WHOLE);
+    }
+    assert_eq!(server.cache().len(), 80_000);
+    let dump = String::from_utf8(client.send(b"stats cachedump 1 0\r\n", Cut::WHOLE)).unwrap();
+    let shown = dump.lines().filter(|line| line.starts_with("ITEM ")).count();
+    assert!((50_000..66_000).contains(&shown) && dump.ends_with("END\r\n"), "{shown}");
+}

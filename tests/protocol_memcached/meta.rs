@@ -154,3 +154,19 @@ fn items_without_a_token_are_given_one() {
     let gets = ask(&mut client, "gets k\r\n");
     assert!(gets.starts_with(&format!("VALUE k 0 2 {token}\r\n")), "{}", show(gets.as_bytes()));
 }
+
+#[test]
+fn what_there_is_no_memory_to_show_is_not_waited_for() {
+    let builder = cache().0.policy(larder::EvictionPolicy::NoEviction);
+    let server = Server::builder(builder.build().unwrap()).build();
+    let cache = server.cache();
+    let large = vec![b'x'; 900_000];
+    let stored = (0..20).take_while(|i| cache.set(format!("large{i}").as_bytes(), &large).is_ok()).count();
+    assert!((2..20).contains(&stored), "{stored}");
+    // All places in which a thread sees values at once are taken, and there is no memory for a copy.
+    let held: Vec<_> = (0..8).map(|_| cache.get(b"large0").unwrap()).collect();
+    assert!(cache.get(b"large1").is_err());
+    assert_eq!(Client::new(&server).send(b"mg large1 s v N30\r\n", Cut::WHOLE), b"EN\r\n");
+    drop(held);
+    assert_eq!(Client::new(&server).send(b"mg large1 s N30\r\n", Cut::WHOLE), b"HD s900000\r\n");
+}

@@ -11,7 +11,8 @@
 //!    more of them.
 //! 3. Events are edge-triggered: `readable` is true until the socket has said that it is empty, `writable` until it has
 //!    said that it is full.
-//! 4. A turn ends after `Limits::requests` requests or [`BYTES_A_TURN`] bytes: others wait no longer for it.
+//! 4. A turn ends after `Limits::requests` requests or [`BYTES_A_TURN`] bytes, read or answered: others wait no longer
+//!    for it. A request that stops within counts each time, so that one long listing is no turn without an end.
 
 use std::io::{self, IoSlice};
 
@@ -158,7 +159,7 @@ impl<S: Session> Client<S> {
     }
 
     fn go_on(&mut self, mut ahead: &[u8], scratch: &mut Scratch, limits: Limits) -> io::Result<Turn> {
-        let (mut requests, mut read) = (limits.requests.max(1), 0);
+        let (mut requests, mut moved) = (limits.requests.max(1), 0);
         loop {
             if !self.send_waiting()? {
                 self.input.extend_from_slice(ahead);
@@ -171,7 +172,7 @@ impl<S: Session> Client<S> {
             if !self.more && !self.readable && ahead.is_empty() {
                 return Ok(Turn::Wait);
             }
-            if requests == 0 || read >= BYTES_A_TURN {
+            if requests == 0 || moved >= BYTES_A_TURN {
                 return Ok(Turn::Yield);
             }
             let mut fresh = std::mem::take(&mut ahead);
@@ -179,7 +180,7 @@ impl<S: Session> Client<S> {
                 let direct = self.input.is_empty();
                 match self.read(scratch)? {
                     Came::Bytes(n, _) => {
-                        read += n;
+                        moved += n;
                         fresh = if direct && !self.more { &scratch.input[..n] } else { fresh };
                     }
                     Came::Nothing => continue,
@@ -188,7 +189,8 @@ impl<S: Session> Client<S> {
             }
             let input = if fresh.is_empty() { &self.input[self.used..] } else { fresh };
             let progress = self.session.receive(input, &mut scratch.output, Limits { requests, ..limits });
-            requests -= requests.min(progress.requests);
+            requests -= requests.min(progress.requests.max(usize::from(progress.more)));
+            moved += scratch.output.len();
             self.more = progress.more;
             if fresh.is_empty() {
                 self.used += progress.consumed;
@@ -296,5 +298,93 @@ impl<S: Session> Client<S> {
                 Turn::Close(Ending::Error)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use larder::protocol::Progress;
+
+    use super::*;
+
+    /// Has one request that never ends, and answers so many bytes at a time.
+    struct Endless {
+        bytes: usize,
+        calls: usize,
+    }
+
+    impl Session for Endless {
+        fn receive(&mut self, input: &[u8], output: &mut Output, _: Limits) -> Progress {
+            self.calls += 1;
+            output.put(&vec![b'x'; self.bytes]);
+            let mut progress = Progress::default();
+            progress.consumed = input.len();
+            // Without a bound on turns this ends as well, if late.
+            progress.more = self.calls < 10_000;
+            progress
+        }
+
+        fn is_filling(&self) -> bool {
+            false
+        }
+
+        fn fill(&mut self) -> Option<&mut [u8]> {
+            None
+        }
+
+        fn filled(&mut self, _: usize) -> Next {
+            Next::Continue
+        }
+
+        fn transferred(&mut self, _: usize, _: usize) {}
+
+        fn watches(&self) -> bool {
+            false
+        }
+
+        fn poll(&mut self, _: &mut Output) {}
+
+        fn ending(&mut self, _: Ending) {}
+
+        fn memory(&self) -> usize {
+            0
+        }
+    }
+
+    /// How often the session is asked within a turn of `requests` requests.
+    fn calls_a_turn(bytes: usize, requests: usize) -> usize {
+        let (own, peer) = std::os::unix::net::UnixStream::pair().unwrap();
+        own.set_nonblocking(true).unwrap();
+        // A client that takes whatever comes.
+        let reader = std::thread::spawn(move || {
+            let (mut peer, mut space) = (peer, vec![0; 1 << 20]);
+            while peer.read(&mut space).is_ok_and(|n| n > 0) {}
+        });
+        let stream = Stream::Unix(mio::net::UnixStream::from_std(own));
+        let mut client = Client::new(stream, Endless { bytes, calls: 0 }, 0);
+        let mut scratch = Scratch { input: vec![0; 1024].into_boxed_slice(), output: Output::new() };
+        let limits = Limits { requests, ..Limits::default() };
+        let mut turn = client.turn(b"all of it", &mut scratch, limits);
+        while turn == Turn::Wait && client.is_behind() {
+            // The socket was full: the next event would say that it is not.
+            std::thread::yield_now();
+            client.writable = true;
+            client.finish();
+            turn = if client.is_behind() { Turn::Wait } else { Turn::Yield };
+        }
+        assert_eq!(turn, Turn::Yield);
+        let calls = client.session.calls;
+        drop(client);
+        reader.join().unwrap();
+        calls
+    }
+
+    #[test]
+    fn a_request_without_an_end_is_no_turn_without_an_end() {
+        assert_eq!(calls_a_turn(0, 20), 20, "nothing to tell for long");
+        assert!(calls_a_turn(100, usize::MAX) <= BYTES_A_TURN / 100 + 1, "answers without end");
+        assert!(calls_a_turn(3 << 20, 20) == 1, "a large one is enough");
     }
 }

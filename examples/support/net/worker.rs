@@ -364,7 +364,9 @@ impl<F: Front> Worker<F> {
             }
         }
         // Edge-triggered: more may be there, and no event would tell.
-        self.due.push(number);
+        if !self.due.contains(&number) {
+            self.due.push(number);
+        }
     }
 
     /// Sends what replies there are, for a while, and ends.

@@ -391,6 +391,7 @@ impl Connection {
         match &self.state {
             State::Value(value) => value.memory(),
             State::Dump(dump) => dump.memory(),
+            State::Watch(watch) => watch.memory(),
             _ => 0,
         }
     }

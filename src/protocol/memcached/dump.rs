@@ -9,6 +9,8 @@ use crate::protocol::{Limits, Output};
 
 /// Items that are looked for between looks at the output.
 const BATCH: usize = 64;
+/// Batches after which others have their turn, whatever was found: few items may be of the classes that are asked for.
+const BATCHES: usize = 16;
 
 /// memcached has no more classes than this.
 const MEMCACHED_CLASSES: usize = 63;
@@ -134,12 +136,15 @@ impl Shared {
 impl Connection {
     pub(super) fn dump_step(&mut self, output: &mut Output, limits: &Limits) -> Step {
         let State::Dump(dump) = &mut self.state else { return Step::Starved };
-        while dump.go_on(&self.server.0, output) {
+        for _ in 0..BATCHES {
+            if !dump.go_on(&self.server.0, output) {
+                self.state = State::Command;
+                return Step::Took(0);
+            }
             if output.len() > limits.output_bytes {
-                return Step::Paused(0);
+                break;
             }
         }
-        self.state = State::Command;
-        Step::Took(0)
+        Step::Paused(0)
     }
 }

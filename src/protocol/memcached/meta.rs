@@ -79,7 +79,8 @@ fn show(server: &Server, flags: &Flags<'_>, output: &mut Output) -> Option<usize
     loop {
         let seconds_since_use = if flags.last_access { since_use(server, &flags.key) } else { 0 };
         let found = if flags.no_update { cache.peek(&flags.key) } else { cache.get(&flags.key) };
-        let Some(value) = found.ok().flatten() else {
+        // What there is no memory to show is not there; it cannot be made either, for it may be there.
+        let Some(value) = found.ok()? else {
             match flags.made_until() {
                 None => return None,
                 Some(expiry) => match vivify(server, flags, expiry, output) {

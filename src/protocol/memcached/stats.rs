@@ -19,6 +19,8 @@ pub(super) type Row = (String, String);
 
 /// `stats cachedump` shows no more bytes than this.
 const MOST_DUMPED: usize = 2 << 20;
+/// ... and looks at no more items than about this: others wait for it.
+const MOST_LOOKED_AT: usize = 1 << 16;
 
 fn row(rows: &mut Vec<Row>, name: &str, value: impl ToString) {
     rows.push((name.to_owned(), value.to_string()));
@@ -113,10 +115,11 @@ fn cachedump(server: &Server, words: &Words<'_>, output: &mut Output) {
     if class as usize > server.0.most_class() {
         return output.put(b"CLIENT_ERROR Illegal slab id\r\n");
     }
-    let (mut cursor, mut shown, before) = (Some(Cursor::START), 0, output.len());
+    let (mut cursor, mut shown, mut looked, before) = (Some(Cursor::START), 0, 0, output.len());
     while let Some(from) = cursor {
         let (entries, next) = server.0.cache.scan(from, 64);
-        cursor = next;
+        looked += entries.len();
+        cursor = next.filter(|_| looked < MOST_LOOKED_AT);
         for entry in entries {
             let Some(seen) = server.0.inspect(&entry.key) else { continue };
             if seen.class != class as usize || seen.attributes.marks & BINARY_KEY != 0 {

@@ -66,6 +66,13 @@ pub(super) struct Watch {
     watcher: Arc<Watcher>,
 }
 
+impl Watch {
+    /// Bytes of lines that wait.
+    pub(super) fn memory(&self) -> usize {
+        self.watcher.queue.lock().bytes.capacity()
+    }
+}
+
 impl Drop for Watch {
     fn drop(&mut self) {
         let mut watching = self.all.0.watching.lock();
