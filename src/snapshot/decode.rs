@@ -111,7 +111,7 @@ pub(crate) enum Part<'b> {
     /// Whole items, some of a block's.
     Items(&'b [Record<'b>]),
     /// A large item, whose value follows.
-    Large(Record<'b>),
+    Large(&'b Record<'b>),
     /// The next bytes of its value, and whether they are the last.
     More(&'b [u8], bool),
 }
@@ -159,7 +159,7 @@ impl Flow {
                 if self.missing == 0 {
                     return Ok(damaged(offset, "a large item without a value of its own")?);
                 }
-                each(Part::Large(record))?;
+                each(Part::Large(&record))?;
             }
             BlockKind::More if items == 0 && !raw.is_empty() && raw.len() <= self.missing => {
                 self.missing -= raw.len();

@@ -139,7 +139,7 @@ impl SnapshotReader {
                 Seen::Block(block) => self.flow.parts(block, |part| {
                     match part {
                         Part::Items(records) => ready.extend(records.iter().map(SnapshotItem::new)),
-                        Part::Large(record) => *large = Some((SnapshotItem::new(&record), record.value.to_vec())),
+                        Part::Large(record) => *large = Some((SnapshotItem::new(record), record.value.to_vec())),
                         Part::More(bytes, is_last) => {
                             if let Some((_, value)) = large {
                                 value.extend_from_slice(bytes);

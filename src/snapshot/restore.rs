@@ -363,7 +363,7 @@ impl Loading<'_> {
         let mut large: Option<LargeLanding> = None;
         let read = self.file.read_section(section, chunk, counted, |part| match part {
             Part::Items(records) => self.engine.land(records, |landed| self.judge(landed)),
-            Part::Large(record) => match self.engine.begin_landing(&record) {
+            Part::Large(record) => match self.engine.begin_landing(record) {
                 Ok(Ok(mut landing)) => {
                     landing.push(record.value);
                     large = Some(landing);
