@@ -1,4 +1,5 @@
-//! What a snapshot costs while the cache is in use, beside a Redis server that saves the same data under the same load.
+//! What snapshots and the log cost while the cache is in use, beside a Redis server with the same data under the same
+//! load.
 //! `cargo run --release --features snapshot --example snapshot_cost -- --help` tells the rest.
 //!
 //! ```text
@@ -7,6 +8,7 @@
 //! ```
 
 mod larder_side;
+mod log_side;
 mod redis_side;
 
 #[path = "../support/command.rs"]
@@ -22,7 +24,7 @@ use command::Parsed;
 use lexopt::prelude::*;
 
 const HELP: &str = "\
-Measures what a snapshot costs: pauses, memory, throughput; beside redis-server, if there is one.
+Measures what snapshots and the log cost: pauses, memory, throughput; beside redis-server, if there is one.
 
 Usage: snapshot_cost [options]
 
@@ -38,6 +40,7 @@ Usage: snapshot_cost [options]
 longest pause   the longest write, and the longest read, of threads that do nothing else
 extra memory    the most resident memory while saving, less that before; of Redis, what the two processes do not share
 save, load      bytes of keys and values a second
+log             writers are threads here, with updates of 16 keys; connections of redis-benchmark there, pipelined
 ";
 
 /// What was asked for.
@@ -141,10 +144,10 @@ fn run(args: &Args) -> Result<(), String> {
         let (items, payload) = (units::count(args.count()), units::bytes(args.payload() as u64));
         println_unless(args.json, &format!("{items} items, {payload} of keys and values"));
         larder_side::measure(args, &folder, |row| show(args, row)).map_err(|e| e.to_string())?;
-        match &args.redis {
-            Some(server) => redis_side::measure(args, server, &folder, |row| show(args, row)),
-            None => Ok(()),
-        }
+        log_side::measure(args, &folder, |row| show(args, row)).map_err(|e| e.to_string())?;
+        let Some(server) = &args.redis else { return Ok(()) };
+        redis_side::measure(args, server, &folder, |row| show(args, row))?;
+        log_side::measure_redis(args, server, &folder, |row| show(args, row))
     })();
     std::fs::remove_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
     measured

@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 
 use super::{Args, Row, fill_value, key_of};
 
-const PORT: u16 = 16_399;
+pub(crate) const PORT: u16 = 16_399;
 const DEADLINE: Duration = Duration::from_secs(600);
 
 type Failure = String;
 
 /// A server that ends with this value.
-struct Server(Child);
+pub(crate) struct Server(Child);
 
 impl Drop for Server {
     fn drop(&mut self) {
@@ -24,7 +24,7 @@ impl Drop for Server {
     }
 }
 
-struct Client {
+pub(crate) struct Client {
     stream: BufReader<TcpStream>,
 }
 
@@ -75,12 +75,12 @@ impl Client {
 }
 
 /// Starts the server and waits until it has loaded what there is.
-fn start(server: &str, folder: &Path, compressed: bool) -> Result<(Server, Client, f64), Failure> {
+pub(crate) fn start(server: &str, folder: &Path, more: &[&str]) -> Result<(Server, Client, f64), Failure> {
     let begun = Instant::now();
     let port = PORT.to_string();
-    let args = ["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--rdbcompression"];
-    let compression = if compressed { "yes" } else { "no" };
-    let child = Command::new(server).args(args).arg(compression).arg("--dir").arg(folder).stdout(Stdio::null()).spawn();
+    let args = ["--port", &port, "--bind", "127.0.0.1", "--save", ""];
+    let mut command = Command::new(server);
+    let child = command.args(args).args(more).arg("--dir").arg(folder).stdout(Stdio::null()).spawn();
     let server = Server(child.map_err(told)?);
     while begun.elapsed() < DEADLINE {
         if let Ok(mut client) = Client::connect()
@@ -91,6 +91,10 @@ fn start(server: &str, folder: &Path, compressed: bool) -> Result<(Server, Clien
         std::thread::sleep(Duration::from_millis(2));
     }
     Err("redis-server does not answer".to_owned())
+}
+
+pub(crate) fn is_installed(server: &str) -> bool {
+    Command::new(server).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
 }
 
 fn save(client: &mut Client) -> Result<f64, Failure> {
@@ -139,11 +143,11 @@ fn under_load<R>(args: &Args, work: impl FnOnce() -> R) -> Result<(R, u64, u64),
 
 /// Measures everything and shows it row by row; says so where there is no server.
 pub(crate) fn measure(args: &Args, server: &str, folder: &Path, mut show: impl FnMut(&Row)) -> Result<(), Failure> {
-    if Command::new(server).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_err() {
+    if !is_installed(server) {
         super::println_unless(args.json, &format!("no comparison: {server} is not installed"));
         return Ok(());
     }
-    let (running, mut client, _) = start(server, folder, true)?;
+    let (running, mut client, _) = start(server, folder, &["--appendonly", "no", "--rdbcompression", "yes"])?;
     let mut value = vec![0; args.value];
     let mut behind = 0;
     for number in 0..args.count() {
@@ -162,7 +166,7 @@ pub(crate) fn measure(args: &Args, server: &str, folder: &Path, mut show: impl F
     for name in ["on, as by default", "off"] {
         let seconds = save(&mut running.1)?;
         drop(running);
-        let (server, client, load) = start(server, folder, false)?;
+        let (server, client, load) = start(server, folder, &["--appendonly", "no", "--rdbcompression", "no"])?;
         running = (server, client);
         show(&Row {
             name: format!("redis-server, nobody writes, compression {name}"),

@@ -68,6 +68,7 @@ impl Table {
     }
 
     /// Gives a table without items, at rest, another size at once; the memory for it is charged by the caller.
+    #[cfg(feature = "snapshot")]
     pub(crate) fn set_size(&self, buckets: u64) {
         debug_assert!(!self.is_resizing() && buckets <= self.max_buckets());
         self.moving(|| {

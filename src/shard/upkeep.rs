@@ -3,6 +3,7 @@
 use super::Locked;
 use super::space::{Progress, Shortage};
 use crate::error::{Error, ErrorKind};
+#[cfg(feature = "snapshot")]
 use crate::index::Table;
 use crate::policy::{EvictionPolicy, MAINTAIN_EVERY, Objective, Policy};
 use crate::slab::{Account, Locator, Slot};
@@ -24,6 +25,7 @@ const GROW_AT: u64 = 90;
 /// At this many, an item may find no place.
 const FULL_AT: u64 = 93;
 /// What is expected fills it so far: shards have a little more or less than their share.
+#[cfg(feature = "snapshot")]
 const EXPECTED_AT: u64 = 86;
 /// It shrinks below this many.
 const SHRINK_AT: u64 = 68;
@@ -143,6 +145,7 @@ impl Locked<'_> {
 
     /// Makes a table without items as large as it will be with so many, if there is memory for it: it need not grow
     /// step by step while they come, which is half of the work of storing them.
+    #[cfg(feature = "snapshot")]
     pub(crate) fn expect_items(&mut self, items: u64) {
         let table = &self.shard.table;
         if self.core.items > 0 || table.is_resizing() || self.core.adopting.is_some() {
@@ -158,6 +161,7 @@ impl Locked<'_> {
     }
 
     /// What was expected has come, or does not come any more.
+    #[cfg(feature = "snapshot")]
     pub(crate) fn expect_no_more(&mut self) {
         self.core.expecting = false;
     }

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::behind::Behind;
@@ -14,16 +15,19 @@ use super::encode::Encoder;
 use super::format::{Compression, Header, PIECE};
 use super::restore::SnapshotFile;
 use crate::api::{Cache, CacheBuilder};
-use crate::engine::Walk;
+use crate::engine::{Engine, Walk};
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::EngineEventKind;
+use crate::slab::Account;
 use crate::storage::Storage;
 use crate::trace::{event, span};
 
 /// What is added to a snapshot's name until it is whole.
 pub(crate) const PARTIAL: &str = ".partial";
-/// A step's bytes are written to a file when there are so many.
-const WRITE: usize = 256 << 10;
+/// Bytes are written to a file when there are so many: a share of the limit, within bounds.
+const PIECE_SHARE: u64 = 256;
+const LEAST_PIECE: u64 = 8 << 10;
+const MOST_PIECE: u64 = 256 << 10;
 /// Steps after which progress is told of though nothing was written.
 const TELL_EVERY: u64 = 64;
 
@@ -286,11 +290,35 @@ pub(super) fn storage_error(doing: &str, name: &str, error: std::io::Error) -> E
     Error::caused(ErrorKind::Storage, format!("cannot {doing} the snapshot {name}: {error}"), error.into())
 }
 
+/// The ledger's account of what is written, and what is made meanwhile.
+#[derive(Debug)]
+struct Pieces {
+    engine: Arc<Engine>,
+    /// Bytes of one of the two.
+    len: u64,
+}
+
+impl Pieces {
+    fn new(engine: &Arc<Engine>) -> Pieces {
+        let ledger = &engine.ctx.arena.ledger;
+        let len = (ledger.limit() / PIECE_SHARE).clamp(LEAST_PIECE, MOST_PIECE);
+        ledger.force(Account::Side, 2 * len);
+        Pieces { engine: Arc::clone(engine), len }
+    }
+}
+
+impl Drop for Pieces {
+    fn drop(&mut self) {
+        self.engine.ctx.arena.ledger.release(Account::Side, 2 * self.len);
+    }
+}
+
 /// Writes what a run gives into a file.
 #[derive(Debug)]
 pub(super) struct FileRun {
     run: SnapshotRun,
     file: Behind,
+    pieces: Pieces,
     name: String,
     partial: String,
     pending: Vec<u8>,
@@ -311,6 +339,7 @@ impl FileRun {
         Ok(FileRun {
             run,
             file: Behind::new(file),
+            pieces: Pieces::new(cache.engine_arc()),
             name: name.to_owned(),
             partial,
             pending: Vec::new(),
@@ -331,7 +360,7 @@ impl FileRun {
     /// A step. False when the file is there under its name.
     pub(super) fn step(&mut self, storage: &dyn Storage) -> Result<bool> {
         let more = self.run.step(&mut self.pending)?;
-        if more && self.pending.len() < WRITE {
+        if more && (self.pending.len() as u64) < self.pieces.len {
             return Ok(true);
         }
         let fault = |doing: &'static str| move |e| (doing, e);
