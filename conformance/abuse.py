@@ -242,6 +242,26 @@ def deaf():
     return "20 clients asked for 500,000 bytes without end"
 
 
+@abuse("watchers that never read", 24 * MIB)
+def deaf_watchers():
+    ones = [connect() for _ in range(150)]
+    for one in ones:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        one.sendall(b"watch fetchers\r\n")
+    time.sleep(0.3)
+    s, lines = connect(), 0
+    for _ in range(300):
+        s.sendall(b"".join(b"get %d%s\r\n" % (i, b"k" * 200) for i in range(100)))
+        got = b""
+        while got.count(b"END\r\n") < 100:
+            got += s.recv(65536)
+        lines += 100
+    time.sleep(1)
+    for one in ones:
+        one.close()
+    return f"{len(ones)} were told {lines} lines"
+
+
 @abuse("a request without an end", 24 * MIB)
 def everything():
     s = connect()

@@ -259,3 +259,31 @@ fn a_dump_of_a_class_looks_at_some_items_only() {
     let shown = dump.lines().filter(|line| line.starts_with("ITEM ")).count();
     assert!((50_000..66_000).contains(&shown) && dump.ends_with("END\r\n"), "{shown}");
 }
+
+#[test]
+fn all_watchers_together_hold_a_share_of_the_cache() {
+    let server = server();
+    let mut watchers: Vec<Client> = (0..20).map(|_| Client::new(&server)).collect();
+    for watcher in &mut watchers {
+        assert_eq!(watcher.send(b"watch fetchers\r\n", Cut::WHOLE), b"OK\r\n");
+    }
+    let held = |watchers: &[Client]| watchers.iter().map(|watcher| watcher.connection.memory()).sum::<usize>();
+    let before = held(&watchers);
+    for _ in 0..200 {
+        Client::new(&server).send(&b"get key\r\n".repeat(100), Cut::WHOLE);
+    }
+    let waiting = held(&watchers) - before;
+    assert!((200 << 10..1 << 20).contains(&waiting), "{waiting}");
+    // When one has taken its lines, there is room for the next ones, and it is told how many it has missed.
+    let mut output = larder::protocol::Output::new();
+    while watchers.iter_mut().any(|watcher| {
+        let before = output.len();
+        watcher.connection.poll(&mut output);
+        output.len() > before
+    }) {}
+    assert_eq!(held(&watchers), before);
+    Client::new(&server).send(b"get key\r\n", Cut::WHOLE);
+    let mut output = larder::protocol::Output::new();
+    watchers[19].connection.poll(&mut output);
+    assert!(output.to_vec().starts_with(b"skipped="));
+}

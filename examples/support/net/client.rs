@@ -287,17 +287,17 @@ impl<S: Session> Client<S> {
 
     /// What the session has to say without being asked (to those who watch).
     pub(crate) fn poll(&mut self, scratch: &mut Scratch) -> Turn {
-        if self.is_behind() || !self.session.watches() {
-            return Turn::Wait;
-        }
-        self.session.poll(&mut scratch.output);
-        match self.send(&mut scratch.output) {
-            Ok(()) => Turn::Wait,
-            Err(_) => {
+        while !self.is_behind() && self.session.watches() {
+            self.session.poll(&mut scratch.output);
+            if scratch.output.is_empty() {
+                break;
+            }
+            if self.send(&mut scratch.output).is_err() {
                 scratch.output.advance(scratch.output.len());
-                Turn::Close(Ending::Error)
+                return Turn::Close(Ending::Error);
             }
         }
+        Turn::Wait
     }
 }
 

@@ -1,10 +1,11 @@
 //! `watch`: a connection that is told what others do, a line for each thing.
 //!
-//! Nothing is written down while nobody watches. Each watcher has a queue of a bounded number of bytes; what does not
-//! fit is left out, and how much that was is told when there is room again.
+//! Nothing is written down while nobody watches. Each watcher has a queue of a bounded number of bytes, and so have all
+//! together, by the cache's limit; what does not fit is left out, and how much that was is told when there is room
+//! again.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use parking_lot::Mutex;
 
@@ -25,6 +26,11 @@ pub(super) const DELETIONS: u8 = 16;
 /// Bytes that wait for a watcher, at most, unless the builder says otherwise.
 pub(super) const QUEUE: usize = 256 << 10;
 
+/// Bytes that wait for all watchers together, at most: a share of the cache's limit, and no less than for one.
+const ALL_SHARE: u64 = 64;
+/// Bytes that are handed over at once, at most.
+const PART: usize = 16 << 10;
+
 /// Everybody who watches a service.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Watchers(Arc<All>);
@@ -34,6 +40,9 @@ struct All {
     /// What anybody watches.
     wanted: AtomicU8,
     watching: Mutex<Vec<Arc<Watcher>>>,
+    /// Bytes that wait in all queues, and the most that may.
+    waiting: AtomicUsize,
+    most: AtomicUsize,
     line: AtomicU64,
     /// Of what leaves the cache, while somebody watches evictions.
     listening: Mutex<Option<Listening>>,
@@ -77,6 +86,8 @@ impl Drop for Watch {
     fn drop(&mut self) {
         let mut watching = self.all.0.watching.lock();
         watching.retain(|other| !Arc::ptr_eq(other, &self.watcher));
+        // Nobody adds to it any more: that takes the lock that is held.
+        self.all.0.waiting.fetch_sub(self.watcher.queue.lock().bytes.len(), Relaxed);
         self.all.0.wanted.store(watching.iter().fold(0, |sum, other| sum | other.wants), Relaxed);
         drop(watching);
         self.all.wake(&self.cache);
@@ -111,7 +122,9 @@ impl Watchers {
 
     fn watch(&self, cache: &Cache, wants: u8, longest: usize) -> Watch {
         let watcher = Arc::new(Watcher { wants, queue: Mutex::default(), longest });
+        let share = usize::try_from(cache.memory().limit / ALL_SHARE).unwrap_or(usize::MAX);
         let mut watching = self.0.watching.lock();
+        self.0.most.store(share.max(longest), Relaxed);
         watching.push(Arc::clone(&watcher));
         self.0.wanted.fetch_or(wants, Relaxed);
         drop(watching);
@@ -127,16 +140,19 @@ impl Watchers {
         self.0.written.fetch_add(1, Relaxed);
         for watcher in self.0.watching.lock().iter().filter(|watcher| watcher.wants & kind != 0) {
             let mut queue = watcher.queue.lock();
-            if queue.bytes.len() + line.len() > watcher.longest {
+            let waiting = self.0.waiting.load(Relaxed) + line.len();
+            if queue.bytes.len() + line.len() > watcher.longest || waiting > self.0.most.load(Relaxed) {
                 queue.skipped += 1;
                 self.0.skipped.fetch_add(1, Relaxed);
                 continue;
             }
+            let before = queue.bytes.len();
             if queue.skipped > 0 {
                 let skipped = std::mem::take(&mut queue.skipped);
                 queue.bytes.extend_from_slice(format!("skipped={skipped}\n").as_bytes());
             }
             queue.bytes.extend_from_slice(line.as_bytes());
+            self.0.waiting.fetch_add(queue.bytes.len() - before, Relaxed);
         }
     }
 
@@ -218,13 +234,19 @@ impl Connection {
         matches!(self.state, State::Watch(_))
     }
 
-    /// Puts what there is to tell since the last call.
+    /// Puts what there is to tell since the last call, or the first 16 KiB of it: call it until it puts nothing, or what
+    /// it has put is not taken.
     ///
     /// # Examples
     /// See [`is_watching`](Self::is_watching).
     pub fn poll(&mut self, output: &mut Output) {
         if let State::Watch(watch) = &self.state {
-            let bytes = std::mem::take(&mut watch.watcher.queue.lock().bytes);
+            let mut queue = watch.watcher.queue.lock();
+            let part = queue.bytes.len().min(PART);
+            let rest = queue.bytes.split_off(part);
+            let bytes = std::mem::replace(&mut queue.bytes, rest);
+            watch.all.0.waiting.fetch_sub(bytes.len(), Relaxed);
+            drop(queue);
             watch.all.0.sent.fetch_add(bytes.len() as u64, Relaxed);
             output.put(&bytes);
         }
