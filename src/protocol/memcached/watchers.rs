@@ -234,8 +234,8 @@ impl Connection {
         matches!(self.state, State::Watch(_))
     }
 
-    /// Puts what there is to tell since the last call, or the first 16 KiB of it: call it until it puts nothing, or what
-    /// it has put is not taken.
+    /// Puts what there is to tell since the last call, or the first 16 KiB of it: call it until it puts nothing, or
+    /// what it has put is not taken.
     ///
     /// # Examples
     /// See [`is_watching`](Self::is_watching).
