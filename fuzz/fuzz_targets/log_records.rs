@@ -105,8 +105,10 @@ fn files(bytes: &[u8]) {
         assert!(matches!(error.kind(), ErrorKind::Damaged | ErrorKind::Storage), "{error}");
     }
     let since = seen.get(1..).unwrap_or_default();
-    // (What is written over a file may be the records of another one of these, and those are no lies.)
-    assert!(since.iter().all(|record| written.contains(record)));
+    // (What is written over a file may be the records of another one of these, or a whole record of its own with the
+    // right checksum, and those are no lies.)
+    let is_given = |record: &Vec<u8>| with.windows(record.len()).any(|part| part == record);
+    assert!(since.iter().all(|record| written.contains(record) || is_given(record)), "{since:x?}");
 }
 
 fuzz_target!(|bytes: &[u8]| {
